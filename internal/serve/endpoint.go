@@ -1,0 +1,228 @@
+// Package serve opens listeners and runs HTTP and gRPC servers on them until
+// their context ends, then drains them. Calls between parts of Gatehouse go
+// over a 0600 Unix socket or over mutual TLS between SPIFFE identities, and
+// over nothing else.
+package serve
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"gatehouse.dev/gatehouse/internal/conf"
+)
+
+// Identity is a part's own certificate for mutual TLS with other parts. Empty:
+// the part speaks over Unix sockets only.
+type Identity struct {
+	// The PEM certificate chain whose URI SAN is the part's SPIFFE id.
+	Certificate conf.Path `yaml:"certificate"`
+	// The PEM private key of the certificate; keep it 0600.
+	Key conf.Path `yaml:"key"`
+	// The PEM certificates of the authorities that peers are verified against.
+	CA conf.Path `yaml:"ca"`
+}
+
+// Set tells whether the identity is configured.
+func (id Identity) Set() bool { return id != Identity{} }
+
+// Validate reports keys that are missing beside others that are there.
+func (id Identity) Validate() (vs conf.Violations) {
+	if !id.Set() {
+		return nil
+	}
+	for key, value := range map[string]conf.Path{"certificate": id.Certificate, "key": id.Key, "ca": id.CA} {
+		if value == "" {
+			vs.Add(key, nil, "is missing", "an identity needs certificate, key and ca")
+		}
+	}
+	return vs
+}
+
+// UnixPath is the path of an address "unix:PATH"; ok is false for host:port.
+func UnixPath(address string) (path string, ok bool) {
+	return strings.CutPrefix(address, "unix:")
+}
+
+// Absolute makes the path in "unix:PATH" absolute against dir; a host:port is
+// returned as it is.
+func Absolute(dir, address string) string {
+	path, ok := UnixPath(address)
+	if !ok || path == "" || filepath.IsAbs(path) {
+		return address
+	}
+	return "unix:" + filepath.Join(dir, path)
+}
+
+// ValidateAddress reports an address under key that is neither "unix:PATH" nor
+// "host:port", or is host:port where there is no identity to secure it with.
+func ValidateAddress(key, address string, id Identity) (vs conf.Violations) {
+	if path, ok := UnixPath(address); ok {
+		// sun_path holds 108 bytes with the final NUL, and bind(2) says only
+		// "invalid argument".
+		if path == "" || len(path) > 107 {
+			vs.Add(key, address, "is no usable socket path", "write unix:PATH with a path of 1 to 107 bytes")
+		}
+		return vs
+	}
+	if _, _, err := net.SplitHostPort(address); err != nil {
+		vs.Add(key, address, "is no address", "write unix:PATH or HOST:PORT")
+		return vs
+	}
+	if !id.Set() {
+		vs.Add(key, address, "is a TCP address without mutual TLS", "set `identity`, or use a Unix socket: unix:PATH")
+	}
+	return vs
+}
+
+// Listen opens "unix:PATH" as a 0600 socket, or "host:port". A socket file
+// that nobody answers on is replaced; one in use is an error.
+func Listen(address string) (net.Listener, error) {
+	path, ok := UnixPath(address)
+	if !ok {
+		listener, err := net.Listen("tcp", address)
+		if err != nil {
+			return nil, fmt.Errorf("listening on %s: %w (is another process using it? choose another address)", address, err)
+		}
+		return listener, nil
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("making the folder of socket %s: %w", path, err)
+	}
+	if conn, err := net.Dial("unix", path); err == nil {
+		conn.Close()
+		return nil, fmt.Errorf("listening on %s: another process answers there; stop it or choose another path", address)
+	}
+	if info, err := os.Lstat(path); err == nil && info.Mode()&fs.ModeSocket == 0 {
+		return nil, fmt.Errorf("listening on %s: a file that is no socket is there; move it away", address)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("removing the stale socket %s: %w", path, err)
+	}
+	return listenPrivate(path)
+}
+
+// listenPrivate binds in a 0700 folder of its own and moves the socket into
+// place once it is 0600, so that nobody can connect in between.
+func listenPrivate(path string) (net.Listener, error) {
+	private, err := os.MkdirTemp(filepath.Dir(path), ".s")
+	if err != nil {
+		return nil, fmt.Errorf("making socket %s: %w", path, err)
+	}
+	defer os.RemoveAll(private)
+	bound := filepath.Join(private, "s")
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: bound, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("listening on unix:%s: %w", path, err)
+	}
+	listener.SetUnlinkOnClose(false)
+	if err := errors.Join(os.Chmod(bound, 0o600), os.Rename(bound, path)); err != nil {
+		listener.Close()
+		return nil, fmt.Errorf("making socket %s private: %w", path, err)
+	}
+	return &unixListener{UnixListener: listener, path: path}, nil
+}
+
+// unixListener removes its socket file when it closes.
+type unixListener struct {
+	*net.UnixListener
+	path string
+}
+
+func (l *unixListener) Close() error {
+	err := l.UnixListener.Close()
+	if err == nil {
+		os.Remove(l.path)
+	}
+	return err
+}
+
+// ServerCredentials are mutual TLS 1.3 for a TCP address, requiring a client
+// certificate under id.CA, and none for a Unix socket.
+func ServerCredentials(address string, id Identity) (credentials.TransportCredentials, error) {
+	if _, ok := UnixPath(address); ok {
+		return insecure.NewCredentials(), nil
+	}
+	config, pool, err := mutual(id)
+	if err != nil {
+		return nil, err
+	}
+	config.ClientAuth = tls.RequireAndVerifyClientCert
+	config.ClientCAs = pool
+	return credentials.NewTLS(config), nil
+}
+
+// DialCredentials are mutual TLS 1.3 for a TCP address, where the server must
+// have exactly the SPIFFE id peer, and none for a Unix socket.
+func DialCredentials(address string, id Identity, peer string) (credentials.TransportCredentials, error) {
+	if _, ok := UnixPath(address); ok {
+		return insecure.NewCredentials(), nil
+	}
+	config, pool, err := mutual(id)
+	if err != nil {
+		return nil, err
+	}
+	// A SPIFFE certificate names no host: the chain and the one URI SAN are
+	// verified here instead (X509-SVID §5.2).
+	config.InsecureSkipVerify = true
+	config.VerifyConnection = func(state tls.ConnectionState) error {
+		return verifyPeer(state, pool, peer)
+	}
+	return credentials.NewTLS(config), nil
+}
+
+func mutual(id Identity) (*tls.Config, *x509.CertPool, error) {
+	load := func() (*tls.Certificate, error) {
+		pair, err := tls.LoadX509KeyPair(string(id.Certificate), string(id.Key))
+		if err != nil {
+			return nil, fmt.Errorf("loading identity.certificate %q: %w", id.Certificate, err)
+		}
+		return &pair, nil
+	}
+	if _, err := load(); err != nil {
+		return nil, nil, err
+	}
+	pem, err := os.ReadFile(string(id.CA))
+	if err != nil {
+		return nil, nil, fmt.Errorf("loading identity.ca: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, nil, fmt.Errorf("loading identity.ca %q: it holds no PEM certificate", id.CA)
+	}
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13,
+		// Read at each handshake, so that a renewed file is used at once.
+		GetCertificate:         func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return load() },
+		GetClientCertificate:   func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return load() },
+		SessionTicketsDisabled: true,
+	}, pool, nil
+}
+
+func verifyPeer(state tls.ConnectionState, pool *x509.CertPool, peer string) error {
+	chain := state.PeerCertificates
+	intermediates := x509.NewCertPool()
+	for _, c := range chain[1:] {
+		intermediates.AddCert(c)
+	}
+	if _, err := chain[0].Verify(x509.VerifyOptions{Roots: pool, Intermediates: intermediates, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}); err != nil {
+		return fmt.Errorf("verifying the server's certificate: %w", err)
+	}
+	id, err := spiffeID(chain[0])
+	if err != nil {
+		return err
+	}
+	if id != peer {
+		return fmt.Errorf("the server is %q, not %q", id, peer)
+	}
+	return nil
+}
