@@ -1,0 +1,23 @@
+package store
+
+import "errors"
+
+// What callers branch on; backends wrap them with what they concern.
+var (
+	// ErrNotFound: there is no such record, or it has ended.
+	ErrNotFound = errors.New("not found")
+	// ErrConflict: it exists already.
+	ErrConflict = errors.New("exists already")
+	// ErrExpired: it came too late.
+	ErrExpired = errors.New("expired")
+	// ErrConsumed: a code or refresh token was used again.
+	ErrConsumed = errors.New("used already")
+	// ErrRevoked: it was revoked.
+	ErrRevoked = errors.New("revoked")
+	// ErrTrimmed: the log does not reach back that far.
+	ErrTrimmed = errors.New("the log does not reach back that far")
+	// ErrLocked: another process holds the database.
+	ErrLocked = errors.New("another process holds the database")
+	// ErrNewerSchema: a newer version wrote the database.
+	ErrNewerSchema = errors.New("the database was written by a newer version")
+)

@@ -1,0 +1,212 @@
+package store
+
+import "time"
+
+// ClientType is how a client proves itself. Zero is no type.
+type ClientType uint8
+
+// Client types (RFC 6749 §2.1, RFC 8252 §8.4).
+const (
+	// Confidential clients have a secret.
+	Confidential ClientType = iota + 1
+	// Public clients run in a browser and have none.
+	Public
+	// Native clients are installed applications and have none; the port of a
+	// loopback redirect may vary.
+	Native
+)
+
+// Client is an application that may ask for tokens.
+type Client struct {
+	// ID never begins with UserIDPrefix.
+	ID   string
+	Name string
+	Type ClientType
+	// Secret is the hash of a confidential client's secret. Secrets are 256
+	// random bits, so a plain hash is as good as a slow one.
+	Secret       Hash
+	GrantTypes   []string
+	RedirectURIs []string
+	// Scopes are what the client may ask for.
+	Scopes    []string
+	CreatedAt time.Time
+	// NotBefore: what was issued to the client at or before it (Unix seconds)
+	// is dead. Kept by the store.
+	NotBefore int64
+}
+
+// UserIDPrefix begins every user's id and no client's, so that a subject is
+// never both.
+const UserIDPrefix = "usr_"
+
+// User is a person.
+type User struct {
+	// ID begins with UserIDPrefix and is never used again.
+	ID    string
+	Login Login
+	Name  string
+	Email string
+	Roles []string
+	// Password is a PHC string (package password).
+	Password  string
+	CreatedAt time.Time
+	// NotBefore: what was issued for the user at or before it (Unix seconds)
+	// is dead. Kept by the store.
+	NotBefore int64
+}
+
+// Session is a person's login in one browser.
+type Session struct {
+	// ID is the sid claim: tokens carry it, it proves nothing.
+	ID string
+	// Cookie is the hash of the secret in the browser's cookie.
+	Cookie Hash
+	UserID string
+	// AuthTime is when the person proved who they are.
+	AuthTime time.Time
+	// IssuedAt is kept by the store.
+	IssuedAt  time.Time
+	ExpiresAt time.Time
+}
+
+// Consent is what a user has allowed a client.
+type Consent struct {
+	UserID   string
+	ClientID string
+	Scopes   []string
+	// GivenAt is when scopes were last added.
+	GivenAt time.Time
+}
+
+// Code is an authorization code and all that its redemption needs.
+type Code struct {
+	Hash        Hash
+	ClientID    string
+	UserID      string
+	SessionID   string
+	RedirectURI string
+	Scopes      []string
+	Audience    []string
+	Nonce       string
+	// Challenge is the S256 code_challenge (RFC 7636), as it was sent.
+	Challenge string
+	AuthTime  time.Time
+	// IssuedAt is kept by the store.
+	IssuedAt  time.Time
+	ExpiresAt time.Time
+	// ConsumedAt is when it was first presented; zero: not yet.
+	ConsumedAt time.Time
+	// GrantID is the grant that its redemption created; empty: none.
+	GrantID string
+}
+
+// Grant is what a person gave a client, and the family of the refresh tokens
+// that follow from it.
+type Grant struct {
+	ID        string
+	UserID    string
+	ClientID  string
+	SessionID string
+	Scopes    []string
+	Audience  []string
+	AuthTime  time.Time
+	// IssuedAt is kept by the store.
+	IssuedAt time.Time
+	// ExpiresAt ends the whole family; rotation does not move it.
+	ExpiresAt time.Time
+	// RevokedAt is zero while the grant lives.
+	RevokedAt time.Time
+}
+
+// RefreshToken is one link of a family: all but the last are used.
+type RefreshToken struct {
+	Hash     Hash
+	GrantID  string
+	IssuedAt time.Time
+	// UsedAt is when it was replaced; zero: it is the last link.
+	UsedAt time.Time
+	// Successor is the hash of the token that replaced it.
+	Successor Hash
+}
+
+// KeyState is where a signing key is in its life. Zero is no state.
+type KeyState uint8
+
+// Key states, in order.
+const (
+	// KeyNext is published but does not sign yet.
+	KeyNext KeyState = iota + 1
+	// KeyActive signs.
+	KeyActive
+	// KeyRetired signs no more; tokens it signed still verify.
+	KeyRetired
+	// KeyPurged was thrown away: what it signed is refused. Only the fact is
+	// kept.
+	KeyPurged
+)
+
+// Key is a signing key.
+type Key struct {
+	// ID is the RFC 7638 thumbprint.
+	ID string
+	// Algorithm is the JWS algorithm, the only one the key is used with.
+	Algorithm string
+	State     KeyState
+	// Public is the public JWK; Sealed the encrypted private one.
+	Public    []byte
+	Sealed    []byte
+	CreatedAt time.Time
+	// ActiveAt is when it began to sign, or will.
+	ActiveAt time.Time
+	// RetiredAt is when it stopped signing: retired or purged.
+	RetiredAt time.Time
+}
+
+// KeyChange is what becomes of the signing keys.
+type KeyChange struct {
+	// Put are new keys and new versions of old ones.
+	Put []Key
+	// Purge throws away keys: the private part is erased, the state becomes
+	// KeyPurged, and the revocation log says so.
+	Purge []string
+	// Delete removes what is left of keys.
+	Delete []string
+}
+
+// Kind is what a revocation is about; the numbers are the feed's.
+type Kind uint8
+
+// Kinds of revocations.
+const (
+	KindToken Kind = iota + 1
+	KindSession
+	KindGrant
+	KindKey
+	KindSubject
+	KindClient
+)
+
+// Revocation is an entry in the revocation log.
+type Revocation struct {
+	// Sequence is its place in the log, from 1.
+	Sequence uint64
+	Kind     Kind
+	ID       string
+	// NotBefore (Unix seconds) is set for KindSubject and KindClient: tokens
+	// issued at or before it are refused.
+	NotBefore int64
+	// ExpiresAt is when no token that it concerns can be alive any more.
+	ExpiresAt time.Time
+}
+
+// TokenRefs is what an access token hangs on; empty fields do not count.
+type TokenRefs struct {
+	ID        string
+	SessionID string
+	GrantID   string
+	KeyID     string
+	// UserID is the subject, where that is a person.
+	UserID   string
+	ClientID string
+	IssuedAt time.Time
+}
