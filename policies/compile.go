@@ -1,7 +1,6 @@
 package policies
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -34,17 +33,24 @@ func compile(dir string, sources []source) (p program, err error) {
 	if err := faults.err(); err != nil {
 		return program{}, err
 	}
-	compiler := ast.NewCompiler().
-		WithCapabilities(capabilities()).
-		WithSchemas(inputSchema()).
-		WithStrict(true).
-		SetErrorLimit(maxErrors)
+	compiler := newCompiler()
 	if compiler.Compile(modules); compiler.Failed() {
 		faults.addAST(dir, compiler.Errors)
 		return program{}, faults.err()
 	}
 	policies, faults := deciding(modules)
 	return program{compiler: compiler, policies: policies}, faults.err()
+}
+
+// newCompiler has the language and the functions that policies have, and those
+// named besides.
+func newCompiler(extra ...string) *ast.Compiler {
+	return ast.NewCompiler().
+		WithCapabilities(capabilities(extra...)).
+		WithSchemas(inputSchema()).
+		WithStrict(true).
+		WithEnablePrintStatements(true). // else print is erased, not refused
+		SetErrorLimit(maxErrors)
 }
 
 // parse turns the sources into modules by file, and checks their packages.
@@ -54,16 +60,8 @@ func parse(dir string, sources []source) (map[string]*ast.Module, Faults) {
 	options := ast.ParserOptions{RegoVersion: ast.RegoV1, Capabilities: capabilities()}
 	for _, s := range sources {
 		module, err := ast.ParseModuleWithOpts(s.file, s.text, options)
-		if errs, ok := errors.AsType[ast.Errors](err); ok {
-			faults.addAST(s.file, errs)
-			continue
-		}
 		if err != nil {
-			faults.add(s.file, 0, "%s", err)
-			continue
-		}
-		if module == nil {
-			faults.add(s.file, 1, "the file is empty: begin it with `package`, or remove it")
+			faults.addParse(s.file, err)
 			continue
 		}
 		if err := checkPackage(module, s.own); err != nil {

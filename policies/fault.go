@@ -2,6 +2,7 @@ package policies
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -55,6 +56,19 @@ func (fs Faults) err() error {
 	return slices.Compact(fs)
 }
 
+// addParse takes over what OPA's parser found in one file.
+func (fs *Faults) addParse(file string, err error) {
+	if errs, ok := errors.AsType[ast.Errors](err); ok {
+		fs.addAST(file, errs)
+		return
+	}
+	if one, ok := errors.AsType[*ast.Error](err); ok && (one.Location == nil || one.Location.Row == 0) {
+		fs.add(file, 1, "the file is empty: begin it with `package`, or remove it")
+		return
+	}
+	fs.add(file, 0, "%s", err)
+}
+
 // addAST takes over what OPA's parser and compiler found. The place is named
 // by the file we gave it; dir stands in for what has none.
 func (fs *Faults) addAST(dir string, errs ast.Errors) {
@@ -73,8 +87,12 @@ var undefinedFunction = regexp.MustCompile(`undefined (?:built-in )?function ([A
 // withheld gets the reason why, not OPA's "undefined".
 func explain(e *ast.Error) string {
 	if m := undefinedFunction.FindStringSubmatch(e.Message); m != nil {
-		if why, ok := withheld(m[1]); ok {
-			return fmt.Sprintf("%s may not be called from a policy: %s", m[1], why)
+		name := m[1]
+		if name == "internal.print" {
+			name = "print" // what the compiler makes of it
+		}
+		if why, ok := withheld(name); ok {
+			return fmt.Sprintf("%s may not be called from a policy: %s", name, why)
 		}
 	}
 	text := strings.Join(strings.Fields(e.Message), " ")

@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -64,8 +65,8 @@ type Token struct {
 	// IssuedAt and ExpiresAt reach the policy as whole seconds since 1970.
 	IssuedAt  time.Time
 	ExpiresAt time.Time
-	// Claims are all claims as the token has them. The map is only read, and
-	// only where a policy reads it.
+	// Claims are all claims as the token has them, in the types that
+	// encoding/json decodes into. The map is only read.
 	Claims map[string]any
 }
 
@@ -84,15 +85,23 @@ var credentialHeaders = map[string]bool{
 }
 
 // document builds what the policy sees, straight in OPA's own types: a detour
-// over JSON costs more than the evaluation.
-func (in Input) document() ast.Value {
+// over JSON costs more than the evaluation. The claims alone are of any shape
+// and size; they are left out where no policy asked reads them.
+func (in Input) document(withClaims bool) (ast.Value, error) {
+	var claims ast.Value = ast.NewObject()
+	if withClaims && len(in.Token.Claims) > 0 {
+		var err error
+		if claims, err = ast.InterfaceToValue(in.Token.Claims); err != nil {
+			return nil, fmt.Errorf("handing the token's claims to the policy: %w", err)
+		}
+	}
 	return object(
 		member("version", ast.InternedTerm(InputVersion)),
 		member("route", in.Route.term()),
 		member("request", in.Request.term()),
-		member("token", in.Token.term()),
+		member("token", in.Token.term(claims)),
 		member("required", ast.NewTerm(object(member("scopes", texts(in.Required.Scopes))))),
-	)
+	), nil
 }
 
 func (r Route) term() *ast.Term {
@@ -119,7 +128,7 @@ func (r Request) term() *ast.Term {
 	))
 }
 
-func (t Token) term() *ast.Term {
+func (t Token) term(claims ast.Value) *ast.Term {
 	return ast.NewTerm(object(
 		member("issuer", ast.StringTerm(t.Issuer)),
 		member("subject", ast.StringTerm(t.Subject)),
@@ -133,7 +142,7 @@ func (t Token) term() *ast.Term {
 		member("grant_id", ast.StringTerm(t.GrantID)),
 		member("issued_at", seconds(t.IssuedAt)),
 		member("expires_at", seconds(t.ExpiresAt)),
-		member("claims", ast.NewTerm(ast.LazyObject(t.Claims))),
+		member("claims", ast.NewTerm(claims)),
 	))
 }
 

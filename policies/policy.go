@@ -2,6 +2,7 @@ package policies
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -12,7 +13,8 @@ import (
 	"github.com/open-policy-agent/opa/v1/topdown"
 )
 
-// maxReason bounds what a policy may put into the log, in bytes.
+// maxReason bounds what a policy may put into the log, in bytes: its reason,
+// or an error that quotes its values.
 const maxReason = 512
 
 // policy is one package, its questions prepared.
@@ -84,7 +86,7 @@ func (p *policy) explain(ctx context.Context, document ast.Value, limit *deadlin
 	}
 	answer, err := evaluate(ctx, *p.reason, document, limit)
 	if err != nil {
-		return "(the policy's reason could not be evaluated: " + clip(err.Error()) + ")"
+		return "(the policy's reason could not be evaluated: " + err.Error() + ")"
 	}
 	reason, _ := answer.(string)
 	return clip(reason)
@@ -110,7 +112,7 @@ func evaluate(ctx context.Context, q rego.PreparedEvalQuery, document ast.Value,
 		return nil, fmt.Errorf("not finished within %s", limit.after)
 	}
 	if err != nil {
-		return nil, err
+		return nil, errors.New(clip(strings.Join(strings.Fields(err.Error()), " ")))
 	}
 	if len(results) != 1 || len(results[0].Expressions) != 1 {
 		return nil, nil

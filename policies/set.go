@@ -25,7 +25,8 @@ var ErrUnknownPolicy = errors.New("no such policy is loaded")
 type Set struct {
 	revision string
 	policies map[string]*policy
-	sources  []source
+	// readsClaims is set where some policy may read input.token.claims.
+	readsClaims bool
 }
 
 // Verdict is what the policies say.
@@ -56,7 +57,7 @@ func build(dir string, sources []source) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	set := &Set{revision: revision(sources), policies: map[string]*policy{}, sources: sources}
+	set := &Set{revision: revision(sources), policies: map[string]*policy{}, readsClaims: readsClaims(program.compiler)}
 	for _, name := range program.policies {
 		if set.policies[name], err = prepare(program.compiler, name); err != nil {
 			return nil, Faults{{File: dir, Reason: err.Error()}}
@@ -86,7 +87,10 @@ func (s *Set) Decide(ctx context.Context, name string, in Input) (Verdict, error
 	}
 	limit := newDeadline(ctx, evaluationTime)
 	defer limit.stop()
-	document := in.document()
+	document, err := in.document(s.readsClaims && name != "" && name != ScopePolicy)
+	if err != nil {
+		return Verdict{}, err
+	}
 	verdict, err := s.ask(ctx, ScopePolicy, document, limit)
 	if err != nil || !verdict.Allow || name == "" || name == ScopePolicy {
 		return verdict, err
