@@ -1,0 +1,66 @@
+// Package envoy holds what the control plane, the authorizer and a running
+// Envoy must agree on: names, the bootstrap, and the Envoy process itself.
+package envoy
+
+import (
+	"crypto/ed25519"
+	"crypto/sha256"
+)
+
+// Where a route's Rule travels, and what its signature covers.
+const (
+	// RuleExtension is the key of ext_authz's context_extensions whose value is
+	// the route's SignedRule, base64url without padding.
+	RuleExtension = "gatehouse-rule"
+	// RuleContext stands in front of the Rule's bytes when they are signed, so
+	// that the signature means nothing anywhere else.
+	RuleContext = "gatehouse-rule-v1\x00"
+)
+
+// Headers through which services learn who is calling.
+const (
+	// HeaderPrefix begins every header that only Gatehouse may set.
+	HeaderPrefix      = "x-gatehouse-"
+	HeaderSubject     = HeaderPrefix + "subject"
+	HeaderSubjectType = HeaderPrefix + "subject-type"
+	HeaderClientID    = HeaderPrefix + "client-id"
+	HeaderScope       = HeaderPrefix + "scope"
+	HeaderRoles       = HeaderPrefix + "roles"
+	HeaderIssuer      = HeaderPrefix + "issuer"
+	// AssertionHeader carries the signed assertion; it is outside the prefix so
+	// that one prefix rule strips everything else.
+	AssertionHeader = "gatehouse-assertion"
+)
+
+// MetadataNamespace is where Envoy puts the dynamic metadata of the ext_authz
+// filter, whatever the filter's configured name.
+const MetadataNamespace = "envoy.filters.http.ext_authz"
+
+// EdgeGroup is the node group, Envoy's `cluster`, of the edge.
+const EdgeGroup = "edge"
+
+// EdgeIdentity is the SPIFFE id of the edge Envoys.
+func EdgeIdentity(trustDomain string) string { return identity(trustDomain, "gateway/edge") }
+
+// AuthzIdentity is the SPIFFE id of the authorizers.
+func AuthzIdentity(trustDomain string) string { return identity(trustDomain, "authz") }
+
+// ControlPlaneIdentity is the SPIFFE id of the control plane.
+func ControlPlaneIdentity(trustDomain string) string { return identity(trustDomain, "controlplane") }
+
+// IssuerIdentity is the SPIFFE id of the issuer.
+func IssuerIdentity(trustDomain string) string { return identity(trustDomain, "issuer") }
+
+// ServiceIdentity is the SPIFFE id of a service's sidecar.
+func ServiceIdentity(trustDomain, service string) string {
+	return identity(trustDomain, "service/"+service)
+}
+
+func identity(trustDomain, path string) string { return "spiffe://" + trustDomain + "/" + path }
+
+// RuleKeyID is the SignedRule's key_id: the first 8 bytes of the SHA-256 of
+// the public key.
+func RuleKeyID(public ed25519.PublicKey) []byte {
+	sum := sha256.Sum256(public)
+	return sum[:8]
+}
