@@ -84,6 +84,15 @@ var credentialHeaders = map[string]bool{
 	"gatehouse-assertion": true,
 }
 
+// scopesDocument is as much of the document as the scope policy reads. It is
+// asked on every request, and the whole document costs as much as its answer.
+func (in Input) scopesDocument() ast.Value {
+	return object(
+		member("token", ast.NewTerm(object(member("scopes", texts(in.Token.Scopes))))),
+		member("required", in.Required.term()),
+	)
+}
+
 // document builds what the policy sees, straight in OPA's own types: a detour
 // over JSON costs more than the evaluation. The claims alone are of any shape
 // and size; they are left out where no policy asked reads them.
@@ -100,7 +109,7 @@ func (in Input) document(withClaims bool) (ast.Value, error) {
 		member("route", in.Route.term()),
 		member("request", in.Request.term()),
 		member("token", in.Token.term(claims)),
-		member("required", ast.NewTerm(object(member("scopes", texts(in.Required.Scopes))))),
+		member("required", in.Required.term()),
 	), nil
 }
 
@@ -144,6 +153,10 @@ func (t Token) term(claims ast.Value) *ast.Term {
 		member("expires_at", seconds(t.ExpiresAt)),
 		member("claims", ast.NewTerm(claims)),
 	))
+}
+
+func (r Required) term() *ast.Term {
+	return ast.NewTerm(object(member("scopes", texts(r.Scopes))))
 }
 
 func object(members ...[2]*ast.Term) ast.Object { return ast.NewObject(members...) }

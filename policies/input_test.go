@@ -118,3 +118,30 @@ func TestClaimsReachThePoliciesThatReadThem(t *testing.T) {
 		}
 	}
 }
+
+// The scope policy is given two members of the document: it may read no other.
+func TestScopePolicyReadsWhatItIsGiven(t *testing.T) {
+	own, err := readBuiltin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	modules, faults := parse("", own)
+	if faults != nil {
+		t.Fatal(faults)
+	}
+	module := modules["(built in) gatehouse/scopes.rego"]
+	seen := 0
+	ast.WalkRefs(module, func(ref ast.Ref) bool {
+		if !ref[0].Equal(ast.InputRootDocument) {
+			return false
+		}
+		seen++
+		if name := ref.String(); name != "input.token.scopes" && name != "input.required.scopes" {
+			t.Errorf("the scope policy reads %s", name)
+		}
+		return true
+	})
+	if seen == 0 {
+		t.Error("the scope policy reads nothing")
+	}
+}

@@ -87,13 +87,13 @@ func (s *Set) Decide(ctx context.Context, name string, in Input) (Verdict, error
 	}
 	limit := newDeadline(ctx, evaluationTime)
 	defer limit.stop()
-	document, err := in.document(s.readsClaims && name != "" && name != ScopePolicy)
-	if err != nil {
-		return Verdict{}, err
-	}
-	verdict, err := s.ask(ctx, ScopePolicy, document, limit)
+	verdict, err := s.ask(ctx, ScopePolicy, in.scopesDocument(), limit)
 	if err != nil || !verdict.Allow || name == "" || name == ScopePolicy {
 		return verdict, err
+	}
+	document, err := in.document(s.readsClaims)
+	if err != nil {
+		return Verdict{}, err
 	}
 	return s.ask(ctx, name, document, limit)
 }

@@ -71,26 +71,40 @@ func (s *Store) LastError() error {
 // reload reads the folder and takes over what is sound. It returns the folders
 // that it read.
 func (s *Store) reload() []string {
-	found, err := read(s.dir)
+	found, state, err := look(s.dir)
+	if !s.isNew(state) {
+		return found.dirs
+	}
+	// Files are read one after the other. What changed meanwhile would be a
+	// mixture that nobody wrote: it is left to the next round.
+	if _, again, _ := look(s.dir); again != state {
+		return found.dirs
+	}
 	if err != nil {
-		s.refuse("unreadable: "+err.Error(), err)
+		s.refuse(state, err)
 		return found.dirs
 	}
-	revision := revision(found.sources)
-	if !s.isNew(revision) {
-		return found.dirs
-	}
-	if revision == s.Current().Revision() {
+	if state == s.Current().Revision() {
 		s.accept(s.Current()) // a bad edit was taken back
 		return found.dirs
 	}
 	set, err := build(s.dir, found.sources)
 	if err != nil {
-		s.refuse(revision, err)
+		s.refuse(state, err)
 		return found.dirs
 	}
 	s.accept(set)
 	return found.dirs
+}
+
+// look reads the folder and names the state it is in: its revision, or why it
+// cannot be read.
+func look(dir string) (folder, string, error) {
+	found, err := read(dir)
+	if err != nil {
+		return found, "unreadable: " + err.Error(), err
+	}
+	return found, revision(found.sources), nil
 }
 
 func (s *Store) isNew(state string) bool {
@@ -108,16 +122,12 @@ func (s *Store) accept(set *Set) {
 	s.logger.Info("policies loaded", "revision", set.Revision(), "policies", set.Names())
 }
 
-// refuse keeps the last good policies, and logs one line per fault the first
-// time it sees this state of the folder.
+// refuse keeps the last good policies, and logs one line per fault. It is
+// called once for each state of the folder.
 func (s *Store) refuse(state string, err error) {
 	s.mu.Lock()
-	repeated := s.seen == state
 	s.seen, s.refused = state, err
 	s.mu.Unlock()
-	if repeated {
-		return
-	}
 	s.metrics.refused()
 	faults, ok := errors.AsType[Faults](err)
 	if !ok {
