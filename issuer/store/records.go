@@ -28,7 +28,8 @@ type Client struct {
 	GrantTypes   []string
 	RedirectURIs []string
 	// Scopes are what the client may ask for.
-	Scopes    []string
+	Scopes []string
+	// CreatedAt is kept by the store.
 	CreatedAt time.Time
 	// NotBefore: what was issued to the client at or before it (Unix seconds)
 	// is dead. Kept by the store.
@@ -48,7 +49,8 @@ type User struct {
 	Email string
 	Roles []string
 	// Password is a PHC string (package password).
-	Password  string
+	Password string
+	// CreatedAt is kept by the store.
 	CreatedAt time.Time
 	// NotBefore: what was issued for the user at or before it (Unix seconds)
 	// is dead. Kept by the store.

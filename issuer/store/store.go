@@ -136,9 +136,10 @@ type Grants interface {
 	// RevokeGrant ends a grant and its tokens, or is ErrNotFound. Revoking it
 	// again changes nothing.
 	RevokeGrant(ctx context.Context, id string) error
-	// RefreshToken is the refresh token with this hash and its live grant, for
-	// introspection and revocation. ErrNotFound: no such token, used up, or
-	// its grant has ended.
+	// RefreshToken is the refresh token with this hash and its live grant. A
+	// token with UsedAt set opens nothing any more, but names the grant that
+	// its holder may revoke. ErrNotFound: no such token, or its grant has
+	// ended.
 	RefreshToken(ctx context.Context, token Hash) (RefreshToken, Grant, error)
 	// RotateRefresh replaces a refresh token by its one successor.
 	//

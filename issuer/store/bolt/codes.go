@@ -1,0 +1,156 @@
+package bolt
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"gatehouse.dev/gatehouse/issuer/store"
+)
+
+// consumedCodeKept is how long after its redemption a code's replay is still
+// recognised: far longer than an attacker's race, far shorter than a grant.
+const consumedCodeKept = 24 * time.Hour
+
+// CreateCode implements store.Codes.
+func (db *DB) CreateCode(ctx context.Context, c store.Code) (store.Code, error) {
+	err := db.write(ctx, func(t *txn) error {
+		notBefore, _, err := t.parties(c.ClientID, c.UserID)
+		if err != nil {
+			return err
+		}
+		if err := t.sessionOf(c); err != nil {
+			return err
+		}
+		if c.Hash.IsZero() || t.has(codes, c.Hash[:]) {
+			return refuse(store.ErrConflict)
+		}
+		c.IssuedAt = store.IssuedAt(t.now, notBefore)
+		return errors.Join(
+			putRow(t, codes, c.Hash[:], c),
+			t.expire(c.ExpiresAt, expireCode, c.Hash[:]),
+		)
+	})
+	return c, aboutCode(err)
+}
+
+// sessionOf is ErrNotFound where the session that a code hangs on has ended.
+func (t *txn) sessionOf(c store.Code) error {
+	if c.SessionID == "" {
+		return nil
+	}
+	s, _, err := t.liveSession([]byte(c.SessionID))
+	if err == nil && s.UserID != c.UserID {
+		err = refuse(store.ErrNotFound)
+	}
+	return err
+}
+
+// parties are the not-before that concerns a client and a user together, and
+// the user; ErrNotFound where one of them is gone.
+func (t *txn) parties(clientID, userID string) (notBefore int64, u store.User, err error) {
+	c, err := need[store.Client](t, clients, []byte(clientID))
+	if err != nil {
+		return 0, store.User{}, err
+	}
+	u, err = need[store.User](t, users, []byte(userID))
+	return max(c.NotBefore, u.NotBefore), u, err
+}
+
+// RedeemCode implements store.Codes.
+func (db *DB) RedeemCode(ctx context.Context, r store.Redemption) (issued store.Issuance, err error) {
+	if err := checkID("grant", r.GrantID); err != nil {
+		return store.Issuance{}, err
+	}
+	err = db.write(ctx, func(t *txn) (err error) {
+		issued, err = t.redeem(r)
+		return err
+	})
+	if err != nil {
+		return store.Issuance{}, aboutCode(err)
+	}
+	return issued, nil
+}
+
+func (t *txn) redeem(r store.Redemption) (store.Issuance, error) {
+	c, err := need[store.Code](t, codes, r.Code[:])
+	if err != nil {
+		return store.Issuance{}, err
+	}
+	switch {
+	case c.ClientID != r.ClientID:
+		return store.Issuance{}, refuse(store.ErrNotFound)
+	case !c.ConsumedAt.IsZero():
+		return store.Issuance{}, t.replayed(c)
+	case !t.now.Before(c.ExpiresAt):
+		return store.Issuance{}, refuse(store.ErrExpired)
+	}
+	notBefore, u, err := t.parties(c.ClientID, c.UserID)
+	if err == nil {
+		err = t.sessionOf(c)
+	}
+	if errors.Is(err, store.ErrNotFound) || (err == nil && c.IssuedAt.Unix() <= notBefore) {
+		return store.Issuance{}, refuse(store.ErrRevoked)
+	}
+	if err != nil {
+		return store.Issuance{}, err
+	}
+	if r.Check != nil {
+		if err := r.Check(c); err != nil {
+			return store.Issuance{}, cmp.Or(t.consume(&c, ""), refuse(err))
+		}
+	}
+	return t.grantFor(c, u, notBefore, r)
+}
+
+// replayed revokes what the first redemption of a code created: one of the two
+// who presented it stole it (RFC 6749 §4.1.2, RFC 9700 §2.1.1).
+func (t *txn) replayed(c store.Code) error {
+	if c.GrantID != "" {
+		if err := t.revokeGrant(c.GrantID); err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+	}
+	return refuse(store.ErrConsumed)
+}
+
+// consume marks a code as spent and keeps it, to recognise a replay.
+func (t *txn) consume(c *store.Code, grantID string) error {
+	before := c.ExpiresAt
+	c.ConsumedAt, c.GrantID = t.now, grantID
+	return errors.Join(
+		t.unexpire(before, expireCode, c.Hash[:]),
+		t.expire(t.now.Add(consumedCodeKept), expireCode, c.Hash[:]),
+		putRow(t, codes, c.Hash[:], *c),
+	)
+}
+
+func (t *txn) grantFor(c store.Code, u store.User, notBefore int64, r store.Redemption) (store.Issuance, error) {
+	if t.has(grants, []byte(r.GrantID)) {
+		return store.Issuance{}, about("grant", r.GrantID, store.ErrConflict)
+	}
+	g := store.Grant{
+		ID: r.GrantID, UserID: c.UserID, ClientID: c.ClientID, SessionID: c.SessionID,
+		Scopes: c.Scopes, Audience: c.Audience, AuthTime: c.AuthTime,
+		IssuedAt: store.IssuedAt(t.now, notBefore), ExpiresAt: r.GrantExpiresAt,
+	}
+	err := errors.Join(
+		t.consume(&c, g.ID),
+		putRow(t, grants, []byte(g.ID), g),
+		t.put(sessionGrants, pair(g.SessionID, g.ID), nil),
+		t.expire(g.ExpiresAt, expireGrant, []byte(g.ID)),
+	)
+	if err == nil && !r.Refresh.IsZero() {
+		err = t.addRefresh(g, r.Refresh)
+	}
+	return store.Issuance{Code: c, Grant: g, User: u, IssuedAt: g.IssuedAt}, err
+}
+
+func aboutCode(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("authorization code: %w", err)
+}

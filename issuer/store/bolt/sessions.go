@@ -1,0 +1,96 @@
+package bolt
+
+import (
+	"context"
+	"errors"
+
+	"gatehouse.dev/gatehouse/issuer/store"
+)
+
+// CreateSession implements store.Sessions.
+func (db *DB) CreateSession(ctx context.Context, s store.Session) (store.Session, error) {
+	if err := checkID("session", s.ID); err != nil {
+		return store.Session{}, err
+	}
+	err := db.write(ctx, func(t *txn) error {
+		user, err := need[store.User](t, users, []byte(s.UserID))
+		if err != nil {
+			return err
+		}
+		if t.has(sessions, []byte(s.ID)) || t.has(cookies, s.Cookie[:]) {
+			return refuse(store.ErrConflict)
+		}
+		s.IssuedAt = store.IssuedAt(t.now, user.NotBefore)
+		return errors.Join(
+			putRow(t, sessions, []byte(s.ID), s),
+			t.put(cookies, s.Cookie[:], []byte(s.ID)),
+			t.expire(s.ExpiresAt, expireSession, []byte(s.ID)),
+		)
+	})
+	return s, about("session", s.ID, err)
+}
+
+// SessionByCookie implements store.Sessions.
+func (db *DB) SessionByCookie(ctx context.Context, cookie store.Hash) (s store.Session, u store.User, err error) {
+	err = db.read(ctx, func(t *txn) error {
+		s, u, err = t.liveSession(t.Bucket(cookies).Get(cookie[:]))
+		return err
+	})
+	return s, u, err
+}
+
+// liveSession is a session and its user, where both are good for something.
+func (t *txn) liveSession(id []byte) (store.Session, store.User, error) {
+	s, err := need[store.Session](t, sessions, id)
+	if err != nil {
+		return store.Session{}, store.User{}, err
+	}
+	u, err := need[store.User](t, users, []byte(s.UserID))
+	if err != nil {
+		return store.Session{}, store.User{}, err
+	}
+	if !t.now.Before(s.ExpiresAt) || s.IssuedAt.Unix() <= u.NotBefore {
+		return store.Session{}, store.User{}, refuse(store.ErrNotFound)
+	}
+	return s, u, nil
+}
+
+// RevokeSession implements store.Sessions.
+func (db *DB) RevokeSession(ctx context.Context, id string) error {
+	if err := checkID("session", id); err != nil {
+		return err
+	}
+	return about("session", id, db.write(ctx, func(t *txn) error {
+		prefix := pair(id, "")
+		for _, key := range keysUnder(t, sessionGrants, prefix) {
+			if err := t.endGrant(string(key[len(prefix):])); err != nil {
+				return err
+			}
+		}
+		if err := t.dropSession([]byte(id)); err != nil {
+			return err
+		}
+		return t.log(store.Revocation{Kind: store.KindSession, ID: id, ExpiresAt: t.now.Add(t.retention)})
+	}))
+}
+
+// endGrant marks a grant of a revoked session: its tokens carry the session's
+// id, so the log needs no entry of their own.
+func (t *txn) endGrant(id string) error {
+	g, found, err := row[store.Grant](t, grants, []byte(id))
+	if err != nil || !found || !g.RevokedAt.IsZero() {
+		return err
+	}
+	g.RevokedAt = t.now
+	return putRow(t, grants, []byte(id), g)
+}
+
+// dropSession removes a session where there is one. Its links to grants stay
+// as long as the grants do.
+func (t *txn) dropSession(id []byte) error {
+	s, found, err := row[store.Session](t, sessions, id)
+	if err != nil || !found {
+		return err
+	}
+	return errors.Join(t.delete(cookies, s.Cookie[:]), t.delete(sessions, id))
+}
