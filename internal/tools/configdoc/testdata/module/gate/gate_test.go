@@ -1,0 +1,4 @@
+package gate
+
+// Config here must not hide the other.
+type Config struct{}
