@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 
 	"golang.org/x/text/secure/precis"
@@ -14,12 +15,22 @@ type Login string
 // §4.5.3.1).
 const maxLogin = 254
 
+var errUnstable = errors.New("its normal form is not stable")
+
 // ParseLogin brings what a person typed into the form that is compared.
 func ParseLogin(typed string) (Login, error) {
 	if typed == "" || len(typed) > maxLogin {
 		return "", fmt.Errorf("a login has 1 to %d bytes, not %d", maxLogin, len(typed))
 	}
 	login, err := precis.UsernameCaseMapped.String(typed)
+	if err == nil {
+		// Mapping is not idempotent for every string (RFC 8265 §3.1): one that
+		// maps on has no one form to be compared in.
+		var again string
+		if again, err = precis.UsernameCaseMapped.String(login); err == nil && again != login {
+			err = errUnstable
+		}
+	}
 	if err != nil {
 		return "", fmt.Errorf("the login %q has a character that logins cannot have: use letters, digits and ASCII punctuation without spaces", typed)
 	}

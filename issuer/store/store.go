@@ -90,6 +90,12 @@ type Sessions interface {
 	// CreateSession stores a new session and returns it with IssuedAt filled
 	// in. ErrConflict: the id or cookie is taken. ErrNotFound: no such user.
 	CreateSession(ctx context.Context, s Session) (Session, error)
+	// ReplaceSession stores a new login in a browser that has a session. Where
+	// the old one is alive and the same user's, it goes on under its id, with
+	// its grants, and with the new cookie and times; its old cookie is dead.
+	// Where it is another user's, that one is revoked. The session is returned
+	// as it is now; errors are those of CreateSession.
+	ReplaceSession(ctx context.Context, old Hash, s Session) (Session, error)
 	// SessionByCookie is the live session behind a cookie, with its user.
 	// ErrNotFound: there is none, or it has ended in whatever way.
 	SessionByCookie(ctx context.Context, cookie Hash) (Session, User, error)

@@ -12,22 +12,68 @@ func (db *DB) CreateSession(ctx context.Context, s store.Session) (store.Session
 	if err := checkID("session", s.ID); err != nil {
 		return store.Session{}, err
 	}
-	err := db.write(ctx, func(t *txn) error {
-		user, err := need[store.User](t, users, []byte(s.UserID))
-		if err != nil {
-			return err
-		}
-		if t.has(sessions, []byte(s.ID)) || t.has(cookies, s.Cookie[:]) {
-			return refuse(store.ErrConflict)
-		}
-		s.IssuedAt = store.IssuedAt(t.now, user.NotBefore)
-		return errors.Join(
-			putRow(t, sessions, []byte(s.ID), s),
-			t.put(cookies, s.Cookie[:], []byte(s.ID)),
-			t.expire(s.ExpiresAt, expireSession, []byte(s.ID)),
-		)
+	created := s
+	err := db.write(ctx, func(t *txn) (err error) {
+		created, err = t.createSession(s)
+		return err
 	})
-	return s, about("session", s.ID, err)
+	return created, about("session", s.ID, err)
+}
+
+func (t *txn) createSession(s store.Session) (store.Session, error) {
+	user, err := need[store.User](t, users, []byte(s.UserID))
+	if err != nil {
+		return s, err
+	}
+	if s.Cookie.IsZero() || t.has(sessions, []byte(s.ID)) || t.has(cookies, s.Cookie[:]) {
+		return s, refuse(store.ErrConflict)
+	}
+	s.IssuedAt = store.IssuedAt(t.now, user.NotBefore)
+	return s, errors.Join(
+		putRow(t, sessions, []byte(s.ID), s),
+		t.put(cookies, s.Cookie[:], []byte(s.ID)),
+		t.expire(s.ExpiresAt, expireSession, []byte(s.ID)),
+	)
+}
+
+// ReplaceSession implements store.Sessions.
+func (db *DB) ReplaceSession(ctx context.Context, old store.Hash, s store.Session) (store.Session, error) {
+	if err := checkID("session", s.ID); err != nil {
+		return store.Session{}, err
+	}
+	created := s
+	err := db.write(ctx, func(t *txn) (err error) {
+		created, err = t.replaceSession(old, s)
+		return err
+	})
+	return created, about("session", s.ID, err)
+}
+
+func (t *txn) replaceSession(old store.Hash, s store.Session) (store.Session, error) {
+	before, _, err := t.liveSession(t.Bucket(cookies).Get(old[:]))
+	if errors.Is(err, store.ErrNotFound) {
+		return t.createSession(s)
+	}
+	if err != nil {
+		return s, err
+	}
+	if t.has(cookies, s.Cookie[:]) || !t.has(users, []byte(s.UserID)) {
+		return t.createSession(s) // which refuses
+	}
+	if before.UserID != s.UserID {
+		if err := t.revokeSession(before.ID); err != nil {
+			return s, err
+		}
+		return t.createSession(s)
+	}
+	s.ID = before.ID
+	if err := errors.Join(
+		t.unexpire(before.ExpiresAt, expireSession, []byte(before.ID)),
+		t.dropSession([]byte(before.ID)),
+	); err != nil {
+		return s, err
+	}
+	return t.createSession(s)
 }
 
 // SessionByCookie implements store.Sessions.
@@ -60,18 +106,20 @@ func (db *DB) RevokeSession(ctx context.Context, id string) error {
 	if err := checkID("session", id); err != nil {
 		return err
 	}
-	return about("session", id, db.write(ctx, func(t *txn) error {
-		prefix := pair(id, "")
-		for _, key := range keysUnder(t, sessionGrants, prefix) {
-			if err := t.endGrant(string(key[len(prefix):])); err != nil {
-				return err
-			}
-		}
-		if err := t.dropSession([]byte(id)); err != nil {
+	return about("session", id, db.write(ctx, func(t *txn) error { return t.revokeSession(id) }))
+}
+
+func (t *txn) revokeSession(id string) error {
+	prefix := pair(id, "")
+	for _, key := range keysUnder(t, sessionGrants, prefix) {
+		if err := t.endGrant(string(key[len(prefix):])); err != nil {
 			return err
 		}
-		return t.log(store.Revocation{Kind: store.KindSession, ID: id, ExpiresAt: t.now.Add(t.retention)})
-	}))
+	}
+	if err := t.dropSession([]byte(id)); err != nil {
+		return err
+	}
+	return t.log(store.Revocation{Kind: store.KindSession, ID: id, ExpiresAt: t.now.Add(t.retention)})
 }
 
 // endGrant marks a grant of a revoked session: its tokens carry the session's

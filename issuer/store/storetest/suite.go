@@ -30,6 +30,7 @@ func Run(t *testing.T, b Backend) {
 		"Users":               testUsers,
 		"Subjects":            testSubjectsAreDisjoint,
 		"Sessions":            testSessions,
+		"SessionReplacement":  testSessionReplacement,
 		"SessionRevocation":   testSessionRevocation,
 		"Consents":            testConsents,
 		"Codes":               testCodes,

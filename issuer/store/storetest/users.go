@@ -79,6 +79,50 @@ func testSessions(t *testing.T, e *env) {
 	}
 }
 
+// Logging in again keeps the session's id and grants and changes its cookie.
+func testSessionReplacement(t *testing.T, e *env) {
+	f, grant, _ := e.granted("app", "alice")
+	_, cookie := e.session(e.user("bob"))
+	again := func(old store.Hash, userID string) (store.Session, store.Hash, error) {
+		e.clock.advance(time.Hour)
+		fresh := store.HashOf(store.NewToken("ghs_"))
+		s, err := e.ReplaceSession(e.ctx, old, store.Session{
+			ID: store.NewID("sid_"), Cookie: fresh, UserID: userID,
+			AuthTime: e.clock.now(), ExpiresAt: e.clock.now().Add(24 * time.Hour),
+		})
+		return s, fresh, err
+	}
+	renewed, fresh, err := again(f.session.Cookie, f.user.ID)
+	if err != nil || renewed.ID != f.session.ID || !renewed.AuthTime.Equal(e.clock.now()) {
+		t.Fatalf("the same user again: %+v, %v", renewed, err)
+	}
+	if _, _, err := e.SessionByCookie(e.ctx, f.session.Cookie); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("the old cookie: %v", err)
+	}
+	e.clock.advance(11*time.Hour + 30*time.Minute) // past the end that the session had
+	_, _, err = e.Sweep(e.ctx, 1000)
+	e.ok(err)
+	if got, _, err := e.SessionByCookie(e.ctx, fresh); err != nil || got.ID != f.session.ID {
+		t.Errorf("the new cookie: %+v, %v", got, err)
+	}
+	if _, err := e.Grant(e.ctx, grant.ID); err != nil || e.last() != 0 {
+		t.Errorf("its grant: %v", err)
+	}
+	if _, _, err := again(fresh, "usr_none"); !errors.Is(err, store.ErrNotFound) || e.last() != 0 {
+		t.Errorf("nobody: %v", err)
+	}
+	carol, _, err := again(fresh, e.user("carol").ID)
+	if err != nil || carol.ID == f.session.ID || !e.inState(store.KindSession, f.session.ID) {
+		t.Errorf("another user: %+v, %v", carol, err)
+	}
+	if _, err := e.Grant(e.ctx, grant.ID); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("the grant of the session that another user took over: %v", err)
+	}
+	if fresh, _, err := again(cookie, carol.UserID); err != nil || fresh.ID == carol.ID || e.last() != 1 {
+		t.Errorf("in place of one that has expired: %+v, %v", fresh, err)
+	}
+}
+
 // Ending a session ends its grants, also those that outlived it, and no other.
 func testSessionRevocation(t *testing.T, e *env) {
 	f, grant, refresh := e.granted("app", "alice")
