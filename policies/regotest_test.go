@@ -23,6 +23,21 @@ func TestBuiltInPolicies(t *testing.T) {
 	}
 }
 
+// The folder that the built-in policies are kept in is a folder like others;
+// an altered copy of one is no built-in policy.
+func TestFolderOfTheBuiltInPolicies(t *testing.T) {
+	results, err := RunTests(t.Context(), ".")
+	if err != nil || len(results) < 10 {
+		t.Errorf("%d results, %v", len(results), err)
+	}
+	own, err := readBuiltin()
+	must(t, err)
+	altered := files{own[0].name: own[0].text + "\nallow if true\n"}.in(t)
+	if _, err := Load(altered); err == nil {
+		t.Error("an altered copy was loaded")
+	}
+}
+
 func TestRunTestsReportsEachTest(t *testing.T) {
 	dir := files{
 		"approve.rego": approve,

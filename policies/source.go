@@ -149,11 +149,22 @@ func (r *reader) file(name, at string, info fs.FileInfo) {
 		r.faults.add(at, 0, "%s", err)
 		return
 	}
+	if r.copies(name, text) {
+		return
+	}
 	if r.bytes += len(text); r.bytes > maxBytes {
 		r.faults.add(r.root, 0, "the folder holds more than %d bytes of Rego: is it the right one?", maxBytes)
 		return
 	}
 	r.found.sources = append(r.found.sources, source{name: name, file: at, text: text})
+}
+
+// copies tells whether a file is one of the built-in policies: the folder that
+// they are kept in can be tested like any other.
+func (r *reader) copies(name, text string) bool {
+	return slices.ContainsFunc(r.found.sources, func(s source) bool {
+		return s.own && s.name == name && s.text == text
+	})
 }
 
 func readBounded(at string) (string, error) {
