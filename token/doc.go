@@ -1,0 +1,18 @@
+// Package token decides whether a string is an access token that an issuer
+// signed for use here, and holds what the token then says.
+//
+// The data's way: a compact string goes through Parse, which reads it once and
+// strictly and yields an Unverified; a Verifier, one per issuer, checks its
+// signature with a Key of a KeySet and then its claims, and yields Claims. A
+// Remote fetches and keeps an issuer's KeySet; a Cache remembers Claims by the
+// token's hash. Only a Verifier makes Claims that allow anything, and only such
+// Claims enter a Cache.
+//
+// What is taken is narrower than what the specifications allow: the compact
+// form alone, asymmetric signatures alone, one spelling of everything. What two
+// readers could read in two ways is refused, whoever signed it.
+//
+// Governed by RFC 7515 (JWS), RFC 7517 (JWK), RFC 7518 (algorithms), RFC 7519
+// (JWT), RFC 7638 (thumbprints), RFC 8037 (Ed25519), RFC 8259 and RFC 7493
+// (JSON), RFC 8725 (best practice) and RFC 9068 (access tokens).
+package token

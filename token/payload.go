@@ -1,0 +1,164 @@
+package token
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Bounds on claims: counts, and lengths in bytes.
+const (
+	maxIssuer   = 512
+	maxName     = 255 // sub, jti, client_id and the like; OpenID Connect Core §2
+	maxAudience = 512
+	maxList     = 64 // members of aud, scope and roles each
+	maxScope    = 4096
+	maxRole     = 255
+)
+
+// payload is a JWT claims set: the claims that we read, each of the kind that
+// its specification says, or absent (zero). Nothing here is verified.
+type payload struct {
+	text     string // the whole, as signed
+	issuer   string
+	subject  string
+	clientID string
+	id       string
+	session  string
+	grant    string
+	audience []string
+	scopes   []string
+	roles    []string
+	expires  date
+	issued   date
+	before   date // nbf
+	bound    bool // has cnf (RFC 7800)
+}
+
+// date is a claim's time in microseconds since 1970.
+type date struct {
+	micros int64
+	given  bool
+}
+
+// parsePayload reads a claims set (RFC 7519 §4). Claims that we do not know
+// are passed over, as §4 asks.
+func parsePayload(text string) (payload, error) {
+	p := payload{text: text}
+	err := scanObject(text, func(s *scanner, name string) error {
+		if err := p.claim(s, name); err != nil {
+			return fmt.Errorf("reading the claim %s: %w", quoted(name), err)
+		}
+		return nil
+	})
+	return p, err
+}
+
+func (p *payload) claim(s *scanner, name string) (err error) {
+	switch name {
+	case "iss":
+		p.issuer, err = claimLabel(s, maxIssuer)
+	case "sub":
+		p.subject, err = claimLabel(s, maxName)
+	case "client_id":
+		p.clientID, err = claimLabel(s, maxName)
+	case "jti":
+		p.id, err = claimLabel(s, maxName)
+	case "sid":
+		p.session, err = claimLabel(s, maxName)
+	case "grant_id":
+		p.grant, err = claimLabel(s, maxName)
+	case "aud":
+		p.audience, err = audience(s)
+	case "scope":
+		p.scopes, err = scopes(s)
+	case "roles":
+		p.roles, err = labels(s, maxRole)
+	case "exp":
+		p.expires, err = claimDate(s)
+	case "iat":
+		p.issued, err = claimDate(s)
+	case "nbf":
+		p.before, err = claimDate(s)
+	case "auth_time":
+		_, err = s.date()
+	case "cnf":
+		p.bound = true
+		err = s.skip()
+	default:
+		err = s.skip()
+	}
+	return err
+}
+
+func claimLabel(s *scanner, limit int) (string, error) {
+	text, err := s.text()
+	if err != nil {
+		return "", err
+	}
+	return text, checkLabel(text, limit)
+}
+
+func claimDate(s *scanner) (date, error) {
+	micros, err := s.date()
+	return date{micros, err == nil}, err
+}
+
+// labels reads an array of strings that name something.
+func labels(s *scanner, limit int) ([]string, error) {
+	texts, err := s.texts(maxList)
+	if err != nil {
+		return nil, err
+	}
+	for _, text := range texts {
+		if err := checkLabel(text, limit); err != nil {
+			return nil, err
+		}
+	}
+	return slices.Clip(texts), nil
+}
+
+// audience reads aud (RFC 7519 §4.1.3): a string, or an array of strings. An
+// empty array names nobody, and nobody is not everybody.
+func audience(s *scanner) ([]string, error) {
+	if s.peek() != '[' {
+		text, err := claimLabel(s, maxAudience)
+		return []string{text}, err
+	}
+	texts, err := labels(s, maxAudience)
+	if err == nil && len(texts) == 0 {
+		err = s.fault("an empty array")
+	}
+	return texts, err
+}
+
+// scopes reads scope (RFC 8693 §4.2) by the grammar of RFC 6749 §3.3: tokens
+// of certain characters with one space between them, here each once.
+func scopes(s *scanner) ([]string, error) {
+	text, err := s.text()
+	if err != nil {
+		return nil, err
+	}
+	if len(text) > maxScope || strings.Count(text, " ") >= maxList {
+		return nil, s.fault(fmt.Sprintf("more than %d bytes or %d scopes", maxScope, maxList))
+	}
+	scopes := strings.Split(text, " ")
+	for i, scope := range scopes {
+		if !isScope(scope) {
+			return nil, s.fault("not scopes with one space between them")
+		}
+		if slices.Contains(scopes[:i], scope) {
+			return nil, s.fault("a scope stands twice")
+		}
+	}
+	return scopes, nil
+}
+
+func isScope(scope string) bool {
+	for i := range len(scope) {
+		if c := scope[i]; c <= ' ' || c == '"' || c == '\\' || c > '~' {
+			return false
+		}
+	}
+	return scope != ""
+}
