@@ -1,0 +1,128 @@
+package login
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"gatehouse.dev/gatehouse/issuer/store"
+)
+
+// maxPassword bounds what is hashed, in bytes.
+const maxPassword = 1024
+
+// Attempt is one try to log in. What was typed is not in it: people type
+// passwords into the wrong field.
+type Attempt struct {
+	// UserID is empty where there is no such account.
+	UserID  string
+	Address string
+	// Result is success, failure or throttled.
+	Result string
+}
+
+// loginPage shows the login form and takes it.
+func (p *Pages) loginPage(w http.ResponseWriter, r *http.Request, form Form) {
+	f, v, ok := p.flowOf(w, r, form)
+	if !ok {
+		return
+	}
+	if r.Method == http.MethodPost {
+		p.logIn(w, r, form, f)
+		return
+	}
+	step, _, _, err := p.next(r.Context(), f, v, false)
+	switch {
+	case err != nil:
+		p.broken(w, r, err)
+	case step == stepLogin:
+		p.showLogin(w, r, http.StatusOK, f, f.LoginHint, "")
+	default:
+		p.proceed(w, r, f, v, false)
+	}
+}
+
+func (p *Pages) showLogin(w http.ResponseWriter, r *http.Request, status int, f *Flow, typed, problem string) {
+	client, err := p.clientName(r.Context(), f.ClientID)
+	if err != nil {
+		p.broken(w, r, err)
+		return
+	}
+	p.show(w, r, status, "login", view{Title: "Log in", Problem: problem, FlowID: f.ID, CSRF: f.CSRF, Login: typed, Client: client}, f)
+}
+
+// logIn takes a login and password. The answer to a wrong one is the same
+// whether the account exists, in words and in time.
+func (p *Pages) logIn(w http.ResponseWriter, r *http.Request, form Form, f *Flow) {
+	if !fromOurPage(r, p.config.Origin) || !matches(form("csrf"), f.CSRF) {
+		p.forged(w, r)
+		return
+	}
+	user, wait, err := p.prove(r.Context(), form("login"), form("password"), clientAddress(r))
+	switch {
+	case err != nil:
+		p.broken(w, r, err)
+	case wait > 0:
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
+		p.showLogin(w, r, http.StatusTooManyRequests, f, form("login"), "There were too many attempts. Wait a little and try again.")
+	case user == nil:
+		p.showLogin(w, r, http.StatusForbidden, f, form("login"), "The login or the password is wrong.")
+	default:
+		p.welcome(w, r, f, *user)
+	}
+}
+
+// prove is the user whom login and password belong to; nil: they are wrong.
+// wait > 0: nothing was tried, there were too many attempts.
+func (p *Pages) prove(ctx context.Context, typed, password, address string) (*store.User, time.Duration, error) {
+	login, malformed := store.ParseLogin(typed)
+	account := string(login)
+	if malformed != nil {
+		account = typed
+	}
+	forgive, wait := p.throttle.take(account, address)
+	if wait > 0 {
+		p.deps.Attempted(ctx, Attempt{Address: address, Result: "throttled"})
+		return nil, wait, nil
+	}
+	user, err := store.User{}, error(store.ErrNotFound)
+	if malformed == nil {
+		user, err = p.deps.People.UserByLogin(ctx, login)
+	}
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return nil, 0, fmt.Errorf("reading a user: %w", err)
+	}
+	if len(password) > maxPassword {
+		password = ""
+	}
+	// For nobody the hash is empty, and its verification takes as long.
+	good, err := p.deps.Passwords.Verify(ctx, user.Password, password)
+	if err != nil {
+		return nil, 0, fmt.Errorf("verifying a password: %w", err)
+	}
+	if !good || user.ID == "" {
+		p.deps.Attempted(ctx, Attempt{UserID: user.ID, Address: address, Result: "failure"})
+		return nil, 0, nil
+	}
+	forgive()
+	p.deps.Attempted(ctx, Attempt{UserID: user.ID, Address: address, Result: "success"})
+	return &user, 0, nil
+}
+
+// welcome starts the person's session and leads back to the page, which sees
+// the new session and goes on.
+func (p *Pages) welcome(w http.ResponseWriter, r *http.Request, f *Flow, user store.User) {
+	if err := p.admit(r.Context(), w, r, user); err != nil {
+		p.broken(w, r, err)
+		return
+	}
+	p.hold(w, r, f, PathLogin)
+}
+
+func (p *Pages) forged(w http.ResponseWriter, r *http.Request) {
+	p.Problem(w, r, http.StatusForbidden, "This form is not from here", "For your safety it was not accepted. Go back to the application and start again.")
+}
