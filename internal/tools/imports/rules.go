@@ -31,7 +31,7 @@ var may = map[string][]string{
 	"cmd": slices.Concat(below, []string{"internal/app", "internal/oauthclient"}),
 
 	// Samples are written as someone outside would write them.
-	"sample": {"token", "internal/serve"},
+	"sample": {"token", "policies", "internal/serve"},
 
 	// Programs and tests that stand outside of the product.
 	"e2e":            {anything},
