@@ -1,0 +1,212 @@
+package token
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// RemoteConfig says where an issuer's JWK Set is and how it is kept.
+type RemoteConfig struct {
+	// URL of the JWK Set: https, or http as well with AllowInternal.
+	URL string
+	// Algorithms are those the issuer may sign with.
+	Algorithms []Algorithm
+	// AllowInternal lets the URL lead to loopback, private and other addresses
+	// that are not public, and be http. Danger: whoever can change the name's
+	// address then makes us fetch from inside.
+	AllowInternal bool
+	// RootCAs verify the server. Default: the system's.
+	RootCAs *x509.CertPool
+	// MaxAge is how old the last good set may be. Default: 24h.
+	MaxAge time.Duration
+	// Interval is the time between fetches. Default: 5m.
+	Interval time.Duration
+	// MinInterval is the least time between fetches, whoever asks. Default: 5s.
+	MinInterval time.Duration
+	// Logger is told of changes and failures. Default: none.
+	Logger *slog.Logger
+	// Now is the clock for ages. Default: time.Now.
+	Now func() time.Time
+}
+
+// Remote fetches an issuer's JWK Set and keeps the last good one. Fetches are
+// never in a request's way: Keys and Refresh return at once.
+type Remote struct {
+	config RemoteConfig
+	client *http.Client
+	asked  chan struct{} // Refresh's wish, at most one
+
+	current atomic.Pointer[fetched]
+
+	mu      sync.Mutex
+	dropped map[string]bool // kids and thumbprints that must not come back
+	lastErr error
+	success time.Time
+}
+
+// fetched is a key set and when it came.
+type fetched struct {
+	keys *KeySet
+	at   time.Time
+}
+
+// NewRemote checks the configuration; nothing is fetched before Run.
+func NewRemote(config RemoteConfig) (*Remote, error) {
+	config.setDefaults()
+	if err := config.check(); err != nil {
+		return nil, fmt.Errorf("configuring the keys of %q: %w", config.URL, err)
+	}
+	return &Remote{
+		config:  config,
+		client:  newClient(config),
+		asked:   make(chan struct{}, 1),
+		dropped: map[string]bool{},
+		lastErr: errors.New("not fetched yet"),
+	}, nil
+}
+
+func (c *RemoteConfig) setDefaults() {
+	setDuration(&c.MaxAge, 24*time.Hour)
+	setDuration(&c.Interval, 5*time.Minute)
+	setDuration(&c.MinInterval, 5*time.Second)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+}
+
+func setDuration(d *time.Duration, value time.Duration) {
+	if *d == 0 {
+		*d = value
+	}
+}
+
+func (c *RemoteConfig) check() error {
+	if err := checkAlgorithms(c.Algorithms); err != nil {
+		return err
+	}
+	for name, d := range map[string]time.Duration{"MaxAge": c.MaxAge, "Interval": c.Interval, "MinInterval": c.MinInterval} {
+		if d < 0 {
+			return fmt.Errorf("%s %s is negative", name, d)
+		}
+	}
+	u, err := url.Parse(c.URL)
+	switch {
+	case err != nil:
+		return fmt.Errorf("the URL: %w", err)
+	case u.Host == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http":
+		return errors.New("the URL is not https://HOST/PATH")
+	case u.Scheme == "http" && !c.AllowInternal:
+		return errors.New("the URL is http, which is for internal addresses alone: whoever is between could give us keys; use https")
+	}
+	return nil
+}
+
+// Keys are the issuer's keys; nil before the first fetch has succeeded and once
+// the last success is older than MaxAge: then nothing can be verified.
+func (r *Remote) Keys() *KeySet {
+	f := r.current.Load()
+	if f == nil || f.keys == nil || r.config.Now().Sub(f.at) > r.config.MaxAge {
+		return nil
+	}
+	return f.keys
+}
+
+// Refresh asks for a fetch soon, because a token names a key that is not
+// known. Any number of calls lead to one fetch per MinInterval.
+func (r *Remote) Refresh() {
+	select {
+	case r.asked <- struct{}{}:
+	default:
+	}
+}
+
+// Drop forgets a key by its kid, at once and for good: even a stale set that
+// still lists it does not bring it back, under this kid or another.
+func (r *Remote) Drop(kid string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dropped[kid] = true
+	f := r.current.Load()
+	if f == nil {
+		return
+	}
+	if key, ok := f.keys.Lookup(kid); ok {
+		r.dropped[key.thumbprint] = true
+	}
+	r.store(f.keys, f.at)
+}
+
+// LastError is what the last fetch ended with; nil if it succeeded.
+func (r *Remote) LastError() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.lastErr
+}
+
+// LastSuccess is when the present keys were fetched; zero if never.
+func (r *Remote) LastSuccess() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.success
+}
+
+// Run keeps the keys current until the context ends.
+func (r *Remote) Run(ctx context.Context) error {
+	defer r.client.CloseIdleConnections()
+	for failures := 0; ; {
+		if err := r.fetch(ctx); err != nil {
+			failures++
+		} else {
+			failures = 0
+		}
+		if !r.wait(ctx, failures) {
+			return nil
+		}
+	}
+}
+
+// wait returns when the next fetch is due: after MinInterval if one is asked
+// for, and on its own after a while. It returns false once the context ends.
+func (r *Remote) wait(ctx context.Context, failures int) bool {
+	due := time.NewTimer(r.pause(failures))
+	defer due.Stop()
+	soonest := time.NewTimer(r.config.MinInterval)
+	defer soonest.Stop()
+	var asked <-chan struct{}
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-due.C:
+			return true
+		case <-asked:
+			return true
+		case <-soonest.C:
+			asked = r.asked
+		}
+	}
+}
+
+// firstRetry is the pause after one failure; each further one doubles it.
+const firstRetry = 500 * time.Millisecond
+
+// pause spreads fetches by up to a fifth, so that replicas do not keep step.
+func (r *Remote) pause(failures int) time.Duration {
+	d := r.config.Interval
+	if failures > 0 {
+		d = min(d, firstRetry<<min(failures-1, 20))
+	}
+	return d - rand.N(d/5+1)
+}
