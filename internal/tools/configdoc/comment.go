@@ -38,14 +38,14 @@ func parseComment(group *ast.CommentGroup) comment {
 	return c
 }
 
-// summary is a type's comment without its first words, "Config is", which
-// speak to a programmer.
+// summary is a type's comment without its name, which speaks to a programmer:
+// "Config is the gate" becomes "The gate", "Lock says how" becomes "Says how".
 func summary(name string, group *ast.CommentGroup) string {
 	doc := strings.Join(strings.Fields(group.Text()), " ")
-	for _, verb := range []string{" is ", " are "} {
-		if rest, ok := strings.CutPrefix(doc, name+verb); ok {
-			return strings.ToUpper(rest[:1]) + rest[1:]
-		}
+	rest, named := strings.CutPrefix(doc, name+" ")
+	if !named || rest == "" {
+		return doc
 	}
-	return doc
+	rest = strings.TrimPrefix(strings.TrimPrefix(rest, "is "), "are ")
+	return strings.ToUpper(rest[:1]) + rest[1:]
 }

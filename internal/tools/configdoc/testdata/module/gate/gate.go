@@ -24,7 +24,7 @@ type (
 	}
 )
 
-// Route is a way.
+// Route says which way to go.
 type Route struct {
 	// Its id.
 	ID string `yaml:"id"`
