@@ -1,0 +1,81 @@
+package keys
+
+import (
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+const kekSize = 32
+
+// KEK is the key-encryption key: the one secret outside the database. Whoever
+// has it and a copy of the database can sign tokens; without it the database
+// cannot sign.
+type KEK struct{ secret []byte }
+
+// EnsureKEK makes the key-encryption key's file, 0600, where there is none.
+func EnsureKEK(path string) (created bool, err error) {
+	if _, err := os.Lstat(path); err == nil {
+		return false, nil
+	}
+	folder := filepath.Dir(path)
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return false, fmt.Errorf("making the folder of the key-encryption key: %w", err)
+	}
+	draft, err := os.CreateTemp(folder, ".kek")
+	if err != nil {
+		return false, fmt.Errorf("making key-encryption key %q: %w", path, err)
+	}
+	defer os.Remove(draft.Name())
+	secret := make([]byte, kekSize)
+	rand.Read(secret)
+	_, err = draft.WriteString(base64.StdEncoding.EncodeToString(secret) + "\n")
+	if err := errors.Join(err, draft.Sync(), draft.Close()); err != nil {
+		return false, fmt.Errorf("making key-encryption key %q: %w", path, err)
+	}
+	// A link, not a rename: it never replaces a key that somebody else made
+	// meanwhile, and is there whole or not at all.
+	if err := os.Link(draft.Name(), path); errors.Is(err, fs.ErrExist) {
+		return false, nil
+	} else if err != nil {
+		return false, fmt.Errorf("making key-encryption key %q: %w", path, err)
+	}
+	return true, nil
+}
+
+// LoadKEK reads the key-encryption key's file.
+func LoadKEK(path string) (*KEK, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the key-encryption key: %w", err)
+	}
+	if mode := info.Mode(); !mode.IsRegular() || mode.Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("reading the key-encryption key: %q has mode %v: others can read it; run chmod 600 %s", path, mode, path)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the key-encryption key: %w", err)
+	}
+	secret, err := base64.StdEncoding.Strict().DecodeString(strings.TrimSpace(string(text)))
+	if err != nil || len(secret) != kekSize {
+		return nil, fmt.Errorf("reading the key-encryption key: %q does not hold %d bytes in base64: restore it from a backup", path, kekSize)
+	}
+	return &KEK{secret: secret}, nil
+}
+
+// Derive is a 32-byte key for one purpose; another purpose gets an unrelated
+// one (RFC 5869).
+func (k *KEK) Derive(purpose string) []byte {
+	key, err := hkdf.Key(sha256.New, k.secret, nil, "gatehouse "+purpose, kekSize)
+	if err != nil {
+		panic(err) // only for keys longer than 8160 bytes
+	}
+	return key
+}
