@@ -1,0 +1,67 @@
+package harness
+
+import (
+	"crypto/rand"
+	"net/http"
+	"testing"
+)
+
+// callback is where the shop's people come back to; nothing listens there, as
+// browsers of tests stop before.
+const callback = "https://shop.example/callback"
+
+// Person is somebody who can log in.
+type Person struct{ Login, Password string }
+
+// AddUser registers a person.
+func (s *System) AddUser(t testing.TB, login string, roles ...string) Person {
+	t.Helper()
+	p := Person{Login: login, Password: rand.Text()}
+	args := []string{"user", "add", login}
+	for _, role := range roles {
+		args = append(args, "--role", role)
+	}
+	s.CLIWithInput(t, p.Password+"\n", args...)
+	return p
+}
+
+// AddShop registers a confidential client that people log in to.
+func (s *System) AddShop(t testing.TB, id string, scopes ...string) Client {
+	t.Helper()
+	return Client{ID: id, Secret: s.addClient(t, id, scopes, "--redirect-uri", callback)}
+}
+
+// Authorization is a fresh request of a shop's.
+func (s *System) Authorization(shop Client, scopes ...string) Authorization {
+	return Authorization{
+		Client: shop, Redirect: callback, Scopes: scopes,
+		State: rand.Text(), Nonce: rand.Text(), Verifier: rand.Text() + rand.Text(),
+	}
+}
+
+// Login logs a person in to a shop, in a browser of their own, and returns the
+// shop's tokens.
+func (s *System) Login(t testing.TB, shop Client, p Person, scopes ...string) Tokens {
+	t.Helper()
+	a := s.Authorization(shop, scopes...)
+	back := s.NewBrowser(t).LogIn(s.URL("/oauth/authorize?"+a.Query().Encode()), p.Login, p.Password)
+	if back.Query().Get("code") == "" {
+		t.Fatalf("the shop got no code: %s", back)
+	}
+	return s.Tokens(t, shop, a.Redemption(back.Query().Get("code")))
+}
+
+// Redirect follows nothing; it is the address that a plain request redirects
+// to.
+func Redirect(t testing.TB, client *http.Client, address string) (status int, location string) {
+	t.Helper()
+	request, err := http.NewRequest(http.MethodGet, address, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := read(client, request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.Status, answer.Header.Get("Location")
+}

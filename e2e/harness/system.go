@@ -1,0 +1,318 @@
+package harness
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Names of the processes. Further authorizers are authz-2, authz-3, …
+const (
+	Issuer       = "issuer"
+	Authz        = "authz"
+	ControlPlane = "controlplane"
+	Envoy        = "envoy"
+)
+
+// startTime is how long a part may take until it is ready.
+const startTime = 20 * time.Second
+
+// Options say how a system differs from the usual one.
+type Options struct {
+	// Authorizers is how many there are; 0: one.
+	Authorizers int
+	// Configure changes the configuration before anything starts.
+	Configure func(s *System, c Config)
+}
+
+// System is a running Gatehouse.
+type System struct {
+	// Dir holds gatehouse.yaml, policies/, data/ and logs/.
+	Dir string
+	// Services behind the gate.
+	Orders, Profile, GRPC *Service
+
+	t           testing.TB
+	config      Config
+	authorizers int
+	telemetries map[string]string // of the authorizers after the first
+	processes   map[string]*Process
+	order       []string
+	transport   *http.Transport
+}
+
+// Start starts everything and stops it at the end of the test.
+func Start(t testing.TB, o Options) *System {
+	t.Helper()
+	s := Prepare(t, o)
+	for _, name := range s.Parts() {
+		s.StartPart(t, name)
+	}
+	return s
+}
+
+// Prepare does all that Start does but starting the parts.
+func Prepare(t testing.TB, o Options) *System {
+	t.Helper()
+	base, err := scratch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp(base, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &System{Dir: dir, t: t, processes: map[string]*Process{}, telemetries: map[string]string{}, authorizers: max(1, o.Authorizers)}
+	t.Cleanup(s.close)
+	s.Orders, s.Profile, s.GRPC = StartService(t, "orders"), StartService(t, "profile"), StartGRPC(t, "grpc")
+	s.config = s.defaultConfig(t)
+	s.config.Set("controlplane.authz", s.authzSockets())
+	s.WritePolicy(t, "orders/approve.rego", approvePolicy)
+	if o.Configure != nil {
+		o.Configure(s, s.config)
+	}
+	s.writeConfigs(t)
+	s.CLI(t, "init", s.Dir)
+	s.trustCA(t)
+	return s
+}
+
+// Parts are the names of the processes in the order of their start.
+func (s *System) Parts() []string {
+	parts := []string{Issuer, ControlPlane}
+	for i := range s.authorizers {
+		parts = append(parts, AuthzName(i))
+	}
+	return append(parts, Envoy)
+}
+
+// AuthzName is the name of the authorizer with an index from 0.
+func AuthzName(i int) string {
+	if i == 0 {
+		return Authz
+	}
+	return fmt.Sprintf("%s-%d", Authz, i+1)
+}
+
+func (s *System) authzSockets() (sockets []string) {
+	for i := range s.authorizers {
+		sockets = append(sockets, "unix:run/"+AuthzName(i)+".sock")
+	}
+	return sockets
+}
+
+// Socket is the path of a Unix socket of the data folder.
+func (s *System) Socket(name string) string {
+	return filepath.Join(s.Dir, "data", "run", name+".sock")
+}
+
+// ConfigPath is the configuration file of a process: each authorizer after the
+// first has one of its own.
+func (s *System) ConfigPath(name string) string {
+	if strings.HasPrefix(name, Authz+"-") {
+		return filepath.Join(s.Dir, name+".yaml")
+	}
+	return filepath.Join(s.Dir, "gatehouse.yaml")
+}
+
+// writeConfigs writes the file of every process.
+func (s *System) writeConfigs(t testing.TB) {
+	t.Helper()
+	writeFile(t, s.ConfigPath(""), s.config.YAML())
+	for i := range s.authorizers {
+		if i == 0 {
+			continue
+		}
+		own := s.config.clone()
+		own.Set("authz.listen", s.authzSockets()[i])
+		own.Set("authz.telemetry", s.telemetry(t, AuthzName(i)))
+		writeFile(t, s.ConfigPath(AuthzName(i)), own.YAML())
+	}
+}
+
+// telemetry is the address of a process's telemetry listener.
+func (s *System) telemetry(t testing.TB, name string) string {
+	if !strings.HasPrefix(name, Authz+"-") {
+		return s.config.Text(name + ".telemetry")
+	}
+	if s.telemetries[name] == "" {
+		s.telemetries[name] = FreeAddress(t)
+	}
+	return s.telemetries[name]
+}
+
+// Config is a copy of the configuration as it was last written.
+func (s *System) Config() Config { return s.config.clone() }
+
+// Edit changes gatehouse.yaml, as an operator would while everything runs.
+func (s *System) Edit(t testing.TB, change func(Config)) {
+	t.Helper()
+	next := s.config.clone()
+	change(next)
+	s.config = next
+	writeFile(t, s.ConfigPath(""), next.YAML())
+}
+
+// URL is an address at the gate.
+func (s *System) URL(path string) string { return s.config.Text("gateway.public_url") + path }
+
+// Gateway is the host:port of the gate's listener.
+func (s *System) Gateway() string { return s.config.Text("gateway.listen") }
+
+func (s *System) trustCA(t testing.TB) {
+	t.Helper()
+	s.transport = &http.Transport{TLSClientConfig: s.TLS(t), ForceAttemptHTTP2: true}
+	t.Cleanup(s.transport.CloseIdleConnections)
+}
+
+// CAPath is the certificate of the development CA.
+func (s *System) CAPath() string { return filepath.Join(s.Dir, "data", "ca", "ca.crt") }
+
+// TLS trusts the development CA.
+func (s *System) TLS(t testing.TB) *tls.Config {
+	t.Helper()
+	pem, err := os.ReadFile(s.CAPath())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		t.Fatalf("%s holds no certificate", s.CAPath())
+	}
+	return &tls.Config{RootCAs: pool, ServerName: "localhost"}
+}
+
+// Process is a process by its name, nil where it was never started.
+func (s *System) Process(name string) *Process { return s.processes[name] }
+
+// StartPart starts a part and waits until it is ready.
+func (s *System) StartPart(t testing.TB, name string) *Process {
+	t.Helper()
+	p := s.LaunchPart(t, name)
+	s.AwaitReady(t, name)
+	return p
+}
+
+// LaunchPart starts a part and does not wait.
+func (s *System) LaunchPart(t testing.TB, name string) *Process {
+	t.Helper()
+	command, _, _ := strings.Cut(name, "-")
+	return s.Launch(t, name, exec.Command(Binary(t), command, "--config", s.ConfigPath(name)))
+}
+
+// Launch starts a process that ends with the test at the latest.
+func (s *System) Launch(t testing.TB, name string, command *exec.Cmd) *Process {
+	t.Helper()
+	p, err := launch(s.Dir, name, command)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.processes[name] == nil {
+		s.order = append(s.order, name)
+	}
+	s.processes[name] = p
+	return p
+}
+
+// AwaitReady waits until a part says that it is ready.
+func (s *System) AwaitReady(t testing.TB, name string) {
+	t.Helper()
+	if err := Try(startTime, func() error { return s.ready(t, name) }); err != nil {
+		t.Fatalf("%s is not ready: %v\n%s", name, err, tail(s.processes[name].Log()))
+	}
+}
+
+func (s *System) ready(t testing.TB, name string) error {
+	if s.processes[name].Ended() {
+		t.Fatalf("%s ended:\n%s", name, tail(s.processes[name].Log()))
+	}
+	if name == Envoy {
+		return expect200("http://" + s.config.Text("envoy.admin") + "/ready")
+	}
+	return expect200("http://" + s.telemetry(t, name) + "/readyz")
+}
+
+// Telemetry is what a part answers at a path of its telemetry listener.
+func (s *System) Telemetry(t testing.TB, name, path string) (status int, body string) {
+	t.Helper()
+	return get(t, "http://"+s.telemetry(t, name)+path)
+}
+
+func get(t testing.TB, url string) (status int, body string) {
+	t.Helper()
+	answer, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.StatusCode, string(text)
+}
+
+func expect200(url string) error {
+	answer, err := http.Get(url)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	body, _ := io.ReadAll(answer.Body)
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s says %s: %s", url, answer.Status, body)
+	}
+	return nil
+}
+
+// close stops the parts, each as an operator would, the last started first.
+func (s *System) close() {
+	for i := len(s.order) - 1; i >= 0; i-- {
+		s.processes[s.order[i]].Stop(s.t)
+	}
+	if err := Try(5*time.Second, func() error {
+		if left := owned(s.Dir); len(left) > 0 {
+			return fmt.Errorf("processes are left behind: %s", strings.Join(left, "; "))
+		}
+		return nil
+	}); err != nil {
+		s.t.Error(err)
+	}
+	if s.t.Failed() {
+		s.keepArtefacts()
+	}
+	os.RemoveAll(s.Dir)
+}
+
+// keepArtefacts copies logs, configurations and policies, and no key, to
+// artifacts/.
+func (s *System) keepArtefacts() {
+	into := filepath.Join(Root(), "artifacts", filepath.FromSlash(s.t.Name()))
+	filepath.WalkDir(s.Dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() && entry.Name() == "data" {
+			return fs.SkipDir
+		}
+		if entry.IsDir() {
+			return nil
+		}
+		relative, _ := filepath.Rel(s.Dir, path)
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return nil
+		}
+		target := filepath.Join(into, relative)
+		os.MkdirAll(filepath.Dir(target), 0o755)
+		os.WriteFile(target, content, 0o644)
+		return nil
+	})
+	s.t.Logf("logs are kept in %s", into)
+}
