@@ -1,0 +1,94 @@
+package authz
+
+import (
+	"context"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+
+	"gatehouse.dev/gatehouse/internal/serve"
+)
+
+// Check decides one request. It never returns an error: whatever goes wrong is
+// a denial.
+func (s *Server) Check(ctx context.Context, in *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+	d := s.begin()
+	response, err := s.guarded(ctx, in, d)
+	return s.conclude(ctx, d, response, err), nil
+}
+
+// decide is the recipe. A step that fails ends it with the denial; only the
+// last line allows.
+func (s *Server) decide(ctx context.Context, in *authv3.CheckRequest, d *decision) (*authv3.CheckResponse, error) {
+	var err error
+	d.request = readRequest(in)
+	if d.rule, err = s.ruleOf(ctx, d.request); err != nil {
+		return nil, err
+	}
+	if err = s.issuers.ready(d.rule); err != nil {
+		return nil, err
+	}
+	bearer, err := credential(d.request, d.rule)
+	if err != nil {
+		return nil, err
+	}
+	if d.claims, err = s.issuers.claims(ctx, bearer, d.rule); err != nil {
+		return nil, err
+	}
+	if d.feed, err = s.issuers.revoked(d.claims, d.rule); err != nil {
+		return nil, err
+	}
+	if d.revision, err = permit(ctx, s.policies, d.request, d.rule, d.claims); err != nil {
+		return nil, err
+	}
+	set, remove, err := claimHeaders(d.claims)
+	if err != nil {
+		return nil, err
+	}
+	d.verdict = allowed
+	return admit(set, remove), nil
+}
+
+// ruleOf is the verified rule of the route that Envoy matched, if this Envoy
+// may present it.
+func (s *Server) ruleOf(ctx context.Context, r *request) (*rule, error) {
+	caller, err := serve.Caller(ctx, s.config.LocalIdentity)
+	if err != nil {
+		return nil, deny(ReasonCaller, "identifying the Envoy that asks: %w", err)
+	}
+	if !r.hasRule {
+		return nil, deny(ReasonRuleMissing, "the route carries no rule: its configuration is not from the control plane")
+	}
+	rule, err := s.rules.verify(r.rule)
+	if err != nil {
+		return nil, deny(ReasonRuleInvalid, "verifying the rule: %w", err)
+	}
+	if !rule.admits(caller) {
+		return nil, deny(ReasonRuleForeign, "the rule of route %q is not for %q", rule.route, caller)
+	}
+	return rule, nil
+}
+
+// guarded turns a panic of any step into a denial of this one request.
+func (s *Server) guarded(ctx context.Context, in *authv3.CheckRequest, d *decision) (response *authv3.CheckResponse, err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			response, err = nil, s.panicked(fault)
+		}
+	}()
+	return s.decide(ctx, in, d)
+}
+
+// conclude records the decision and gives Envoy its answer. Without an explicit
+// verdict it denies.
+func (s *Server) conclude(ctx context.Context, d *decision, response *authv3.CheckResponse, err error) *authv3.CheckResponse {
+	if err == nil && d.verdict == allowed && response != nil {
+		d.reason = ReasonAllowed
+	} else {
+		denial := denialOf(err)
+		d.verdict, d.reason, d.cause = denied, denial.reason, denial.cause
+		response = denial.render(d.request, d.requestID())
+	}
+	response.DynamicMetadata = d.metadata()
+	s.record(ctx, d)
+	return response
+}

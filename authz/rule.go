@@ -1,0 +1,111 @@
+package authz
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	rulev1 "gatehouse.dev/gatehouse/proto/gatehouse/rule/v1"
+)
+
+// longestMaxAge is the longest revocation_max_age_ms that is believed; beyond
+// it the units are wrong.
+const longestMaxAge = 30 * 24 * time.Hour
+
+// rule is a verified rulev1.Rule in which nothing is zero or unknown, so that
+// no later step has to ask again.
+type rule struct {
+	route      string
+	service    string
+	nodes      []string
+	issuers    []string
+	audience   string
+	scopes     []string
+	fromBearer bool
+	policy     string
+	maxAge     time.Duration
+}
+
+// parseRule reads the signed bytes of a rule. The signature says who made it,
+// not that this version understands it: whatever is zero or unknown here would
+// otherwise be a demand that nobody checks.
+func parseRule(signed []byte) (*rule, error) {
+	var message rulev1.Rule
+	if err := proto.Unmarshal(signed, &message); err != nil {
+		return nil, fmt.Errorf("decoding the rule: %w", err)
+	}
+	if len(message.ProtoReflect().GetUnknown()) > 0 {
+		return nil, errors.New("the rule has fields that this version does not know: upgrade authz before the control plane")
+	}
+	r := &rule{
+		route: message.GetRoute(), service: message.GetService(),
+		nodes: message.GetNodeIdentities(), issuers: message.GetIssuers(),
+		audience: message.GetAudience(), scopes: message.GetScopes(), policy: message.GetPolicy(),
+	}
+	return r, errors.Join(
+		named("route", r.route), named("service", r.service), named("audience", r.audience),
+		listed("node_identities", r.nodes), listed("issuers", r.issuers),
+		r.readSources(message.GetTokenSources()), r.readMaxAge(message.GetRevocationMaxAgeMs()), r.checkScopes(),
+	)
+}
+
+// admits tells whether the Envoy with this SPIFFE id may present the rule.
+func (r *rule) admits(node string) bool { return slices.Contains(r.nodes, node) }
+
+func (r *rule) readSources(sources []rulev1.TokenSource) error {
+	if len(sources) == 0 {
+		return errors.New("the rule has no token_sources")
+	}
+	for _, source := range sources {
+		if source != rulev1.TokenSource_TOKEN_SOURCE_AUTHORIZATION_BEARER {
+			return fmt.Errorf("the rule has the token source %d, which this version does not know", source)
+		}
+		r.fromBearer = true
+	}
+	return nil
+}
+
+func (r *rule) readMaxAge(ms uint64) error {
+	if ms == 0 || ms > uint64(longestMaxAge/time.Millisecond) {
+		return fmt.Errorf("the rule has revocation_max_age_ms %d, not 1 to %d", ms, longestMaxAge/time.Millisecond)
+	}
+	r.maxAge = time.Duration(ms) * time.Millisecond
+	return nil
+}
+
+func (r *rule) checkScopes() error {
+	for _, scope := range r.scopes {
+		if !isScopeToken(scope) {
+			return fmt.Errorf("the rule has the scope %q, which is no scope-token (RFC 6749 §3.3)", scope)
+		}
+	}
+	return nil
+}
+
+// isScopeToken follows RFC 6749 §3.3, which makes a scope safe inside a quoted
+// string of a header as well.
+func isScopeToken(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < 0x21 || c > 0x7e || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func named(field, value string) error {
+	if value == "" {
+		return fmt.Errorf("the rule has no %s", field)
+	}
+	return nil
+}
+
+func listed(field string, values []string) error {
+	if len(values) == 0 || slices.Contains(values, "") {
+		return fmt.Errorf("the rule has no %s, or an empty one among them", field)
+	}
+	return nil
+}

@@ -1,0 +1,174 @@
+// Package authz decides requests for Envoy: it is an ext_authz server
+// (envoy.service.auth.v3) that admits a request where its access token opens
+// the route that Envoy matched.
+//
+// The data's way, one step a file: request → rule → credential → claims →
+// revocations → decision → response. The rule is what the route demands, signed
+// by the control plane and carried by Envoy, so there is no route table here;
+// the keys and the revocation feed come from the issuer, the policies from
+// package policies. A step that does not succeed ends in a denial: 401 or 403
+// where we know, 503 where we cannot know. Zero and unknown values deny.
+//
+// It follows RFC 6750 (bearer tokens and challenges), RFC 9068 (access tokens),
+// RFC 9457 (problem bodies) and Envoy's external authorization API.
+package authz
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync/atomic"
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+
+	"gatehouse.dev/gatehouse/internal/serve"
+	"gatehouse.dev/gatehouse/policies"
+)
+
+// Deps are what the authorizer is given rather than makes.
+type Deps struct {
+	// Logger takes one event a decision; nil discards them.
+	Logger *slog.Logger
+	// Registerer takes the metrics; /metrics serves them where it is also a
+	// prometheus.Gatherer, as a *prometheus.Registry is. Nil: a new registry.
+	Registerer prometheus.Registerer
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+}
+
+// Server is the authorizer.
+type Server struct {
+	authv3.UnimplementedAuthorizationServer
+
+	config    Config
+	logger    *slog.Logger
+	now       func() time.Time
+	gatherer  prometheus.Gatherer
+	metrics   *metrics
+	transport credentials.TransportCredentials
+	rules     *rules
+	issuers   *issuers
+	store     *policies.Store
+	policies  policySource
+
+	idPrefix string
+	ids      atomic.Uint64
+	draining atomic.Bool
+}
+
+// New reads the rule keys, the policies and the certificates that a valid
+// config names; it opens no connection and starts nothing.
+func New(config Config, deps Deps) (*Server, error) {
+	if err := config.Validate().Err(); err != nil {
+		return nil, fmt.Errorf("checking the authorizer's configuration: %w", err)
+	}
+	registry := prometheus.NewRegistry()
+	s := &Server{
+		config: config, metrics: newMetrics(),
+		logger: deps.Logger, now: deps.Now, gatherer: registry,
+	}
+	if s.logger == nil {
+		s.logger = slog.New(slog.DiscardHandler)
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if deps.Registerer == nil {
+		deps.Registerer = registry
+	}
+	if gatherer, ok := deps.Registerer.(prometheus.Gatherer); ok {
+		s.gatherer = gatherer
+	}
+	if err := s.load(deps.Registerer); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Server) load(registerer prometheus.Registerer) (err error) {
+	var random [6]byte
+	rand.Read(random[:]) // never fails
+	s.idPrefix = idPrefix(random)
+	if s.rules, err = newRules(s.config.RuleKeys); err != nil {
+		return err
+	}
+	if s.issuers, err = newIssuers(s.config, s.metrics, s.logger, s.now); err != nil {
+		return err
+	}
+	if s.transport, err = serve.ServerCredentials(s.config.Listen, s.config.Identity); err != nil {
+		return err
+	}
+	if s.store, err = policies.NewStore(string(s.config.Policies), s.logger, registerer); err != nil {
+		return fmt.Errorf("loading the policies in %q: %w", s.config.Policies, err)
+	}
+	s.policies = s.store
+	return s.register(registerer)
+}
+
+// Missing says what the authorizer lacks before it can decide for every
+// issuer; empty: it is ready.
+func (s *Server) Missing() []string {
+	missing := s.issuers.missing()
+	if s.policies.Current() == nil {
+		missing = append(missing, "policies")
+	}
+	if s.draining.Load() {
+		missing = append(missing, "it is shutting down")
+	}
+	return missing
+}
+
+// Run serves Check, health and telemetry, and keeps keys, revocations and
+// policies current, until ctx ends or a part fails; it returns once all of it
+// has drained.
+func (s *Server) Run(ctx context.Context) error {
+	listener, err := serve.Listen(s.config.Listen)
+	if err != nil {
+		return fmt.Errorf("opening authz.listen: %w", err)
+	}
+	telemetry, err := net.Listen("tcp", s.config.Telemetry)
+	if err != nil {
+		return errors.Join(fmt.Errorf("opening authz.telemetry: %w (choose another address)", err), listener.Close())
+	}
+	return s.serve(ctx, listener, telemetry)
+}
+
+func (s *Server) serve(ctx context.Context, listener, telemetry net.Listener) error {
+	// What a request needs outlives the server's drain.
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	support, background := errgroup.WithContext(background)
+	support.Go(func() error { return s.store.Run(background) })
+	s.issuers.run(background, support)
+
+	front, ctx := errgroup.WithContext(ctx)
+	front.Go(func() error { return serve.GRPC(ctx, listener, s.grpcServer()) })
+	front.Go(func() error { return serve.HTTP(ctx, telemetry, serve.Telemetry(s.gatherer, s.Missing)) })
+	front.Go(func() error {
+		select {
+		case <-ctx.Done():
+			s.draining.Store(true)
+			return nil
+		case <-background.Done():
+			return errors.New("a part that decisions rest on has ended")
+		}
+	})
+	err := front.Wait()
+	stop()
+	return errors.Join(support.Wait(), err)
+}
+
+func (s *Server) grpcServer() *grpc.Server {
+	server := grpc.NewServer(s.serverOptions()...)
+	authv3.RegisterAuthorizationServer(server, s)
+	registerHealth(server, s.Missing)
+	return server
+}

@@ -1,0 +1,67 @@
+package authz
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"gatehouse.dev/gatehouse/internal/serve"
+	"gatehouse.dev/gatehouse/token"
+)
+
+// soonestFetch is the least time between two fetches of one key set, whatever
+// unknown keys tokens name.
+const soonestFetch = 5 * time.Second
+
+func newIssuers(config Config, m *metrics, logger *slog.Logger, now func() time.Time) (*issuers, error) {
+	cache, err := token.NewCache(config.TokenCacheBytes)
+	if err != nil {
+		return nil, fmt.Errorf("making the token cache: %w", err)
+	}
+	is := &issuers{byName: map[string]*issuer{}, cache: cache, metrics: m}
+	for n, c := range config.Issuers {
+		i, err := newIssuer(c, config, is.cache, logger, now)
+		if err != nil {
+			return nil, fmt.Errorf("setting up issuers[%d] %q: %w", n, c.Issuer, err)
+		}
+		is.all = append(is.all, i)
+		is.byName[c.Issuer] = i
+	}
+	return is, nil
+}
+
+func newIssuer(c Issuer, config Config, cache *token.Cache, logger *slog.Logger, now func() time.Time) (i *issuer, err error) {
+	i = &issuer{config: c}
+	if i.transport, err = serve.DialCredentials(c.Feed, config.Identity, c.FeedIdentity); err != nil {
+		return nil, err
+	}
+	if i.remote, err = token.NewRemote(token.RemoteConfig{
+		URL: c.JWKSURL, Algorithms: c.algorithms(), AllowInternal: c.AllowInternal, MaxAge: c.JWKSMaxAge,
+		Interval: c.JWKSInterval, MinInterval: min(c.JWKSInterval, soonestFetch), Logger: logger, Now: now,
+	}); err != nil {
+		return nil, err
+	}
+	if i.verifier, err = token.NewVerifier(token.VerifierConfig{
+		Issuer: c.Issuer, Algorithms: c.algorithms(), Skew: config.Skew, MaxLifetime: c.MaxLifetime,
+		Now: now, Keys: i.remote.Keys,
+	}); err != nil {
+		return nil, err
+	}
+	i.revocations = &revocations{now: now, keep: config.Skew + maxDrift, purged: func(kid string) {
+		// Its tokens are refused as long as the revocation is held; the key and
+		// what was verified with it go at once as well.
+		i.remote.Drop(kid)
+		cache.DropKey(kid)
+		logger.Warn("signing key purged", "issuer", c.Issuer, "key", kid)
+	}}
+	i.feed = &feed{issuer: c.Issuer, state: i.revocations, logger: logger, now: now}
+	return i, nil
+}
+
+func (i *Issuer) algorithms() []token.Algorithm {
+	list := make([]token.Algorithm, len(i.Algorithms))
+	for n, name := range i.Algorithms {
+		list[n] = token.Algorithm(name)
+	}
+	return list
+}
