@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -42,91 +45,109 @@ func newClient(config RemoteConfig) *http.Client {
 	}
 }
 
-// fetch gets the set and takes it over. A failure leaves the last good one in
-// place; a set without a usable key replaces it, for the issuer withdrew all.
-func (r *Remote) fetch(ctx context.Context) error {
+// fetch gets the set and takes it over; it returns how long the set is fresh. A
+// failure leaves the last good set in place, but for one: a set without a usable
+// key replaces it, for the issuer withdrew all.
+func (r *Remote) fetch(ctx context.Context) (fresh time.Duration, err error) {
 	// The age counts from before the request: the answer may be as old.
 	started := r.config.Now()
-	keys, err := r.get(ctx)
+	keys, fresh, err := r.get(ctx)
 	if ctx.Err() != nil {
-		return ctx.Err()
+		return 0, ctx.Err()
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.report(keys, err)
-	r.lastErr = err
-	switch {
-	case err == nil:
-		r.success = started
-		r.store(keys, started)
-	case errors.Is(err, ErrNoKeys):
-		r.current.Store(nil)
+	if err != nil {
+		r.failed(err)
+		return 0, err
 	}
-	return err
+	keys = r.allowed(keys)
+	r.succeeded(keys)
+	r.lastErr, r.success = nil, started
+	r.current.Store(&fetched{keys: keys, at: started})
+	return fresh, nil
 }
 
-// store publishes a set less what was dropped. The lock is held.
-func (r *Remote) store(keys *KeySet, at time.Time) {
+// failed notes and logs a failure, once if it repeats. The lock is held.
+func (r *Remote) failed(err error) {
+	if r.lastErr == nil || r.lastErr.Error() != err.Error() {
+		r.config.Logger.Warn("fetching the issuer's keys", slog.String("url", r.config.URL), slog.Any("error", err))
+	}
+	r.lastErr = err
+	if errors.Is(err, ErrNoKeys) {
+		r.current.Store(nil)
+	}
+}
+
+// succeeded logs what changed. The lock is held.
+func (r *Remote) succeeded(keys *KeySet) {
+	f := r.current.Load()
+	if f != nil && r.lastErr == nil && slices.Equal(f.keys.IDs(), keys.IDs()) && slices.Equal(f.keys.notes, keys.notes) {
+		return
+	}
+	r.config.Logger.Info("the issuer's keys are loaded",
+		slog.String("url", r.config.URL), slog.Any("keys", keys.IDs()), slog.Any("left_out", keys.notes))
+}
+
+// allowed is a set less what was dropped. The lock is held.
+func (r *Remote) allowed(keys *KeySet) *KeySet {
 	for _, key := range keys.byID {
 		if r.dropped[key.id] {
 			r.dropped[key.thumbprint] = true
 		}
 	}
-	r.current.Store(&fetched{at: at, keys: keys.without(func(key *Key) bool {
+	return keys.without(func(key *Key) bool {
 		return r.dropped[key.id] || r.dropped[key.thumbprint]
-	})})
+	})
 }
 
-// report logs what changed: not each of many equal failures or successes.
-func (r *Remote) report(keys *KeySet, err error) {
-	url := slog.String("url", r.config.URL)
+func (r *Remote) get(ctx context.Context) (*KeySet, time.Duration, error) {
+	text, fresh, err := r.download(ctx)
 	if err != nil {
-		if r.lastErr == nil || r.lastErr.Error() != err.Error() {
-			r.config.Logger.Warn("fetching the issuer's keys", url, slog.Any("error", err))
-		}
-		return
-	}
-	var before *KeySet
-	if f := r.current.Load(); f != nil {
-		before = f.keys
-	}
-	if before == nil || !slices.Equal(before.IDs(), keys.IDs()) || !slices.Equal(before.notes, keys.notes) {
-		r.config.Logger.Info("the issuer's keys changed", url, slog.Any("keys", keys.IDs()), slog.Any("left_out", keys.notes))
-	}
-}
-
-func (r *Remote) get(ctx context.Context) (*KeySet, error) {
-	text, err := r.download(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("fetching the JWK Set from %q: %w", r.config.URL, err)
+		return nil, 0, fmt.Errorf("fetching the JWK Set from %q: %w", r.config.URL, err)
 	}
 	keys, err := ParseKeySet(text, r.config.Algorithms)
 	if err != nil {
-		return nil, fmt.Errorf("using the JWK Set from %q: %w", r.config.URL, err)
+		return nil, 0, fmt.Errorf("using the JWK Set from %q: %w", r.config.URL, err)
 	}
-	return keys, nil
+	return keys, fresh, nil
 }
 
-func (r *Remote) download(ctx context.Context) ([]byte, error) {
+func (r *Remote) download(ctx context.Context) (text []byte, fresh time.Duration, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.config.URL, nil)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	request.Header.Set("Accept", "application/jwk-set+json, application/json")
 	response, err := r.client.Do(request)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("the answer is %d, not 200; redirects are not followed", response.StatusCode)
+		return nil, 0, fmt.Errorf("the answer is %d, not 200; redirects are not followed", response.StatusCode)
 	}
-	text, err := io.ReadAll(io.LimitReader(response.Body, MaxKeySetSize+1))
+	text, err = io.ReadAll(io.LimitReader(response.Body, MaxKeySetSize+1))
 	if err != nil {
-		return nil, fmt.Errorf("reading the answer: %w", err)
+		return nil, 0, fmt.Errorf("reading the answer: %w", err)
 	}
 	if len(text) > MaxKeySetSize {
-		return nil, fmt.Errorf("the answer has more than %d bytes", MaxKeySetSize)
+		return nil, 0, fmt.Errorf("the answer has more than %d bytes", MaxKeySetSize)
 	}
-	return text, nil
+	return text, freshness(response.Header), nil
+}
+
+// freshness is max-age of Cache-Control (RFC 9111 §5.2.2.1), by which an issuer
+// says how soon to come back; without one, forever.
+func freshness(header http.Header) time.Duration {
+	for _, line := range header.Values("Cache-Control") {
+		for directive := range strings.SplitSeq(line, ",") {
+			name, value, _ := strings.Cut(strings.TrimSpace(directive), "=")
+			seconds, err := strconv.ParseUint(value, 10, 31)
+			if err == nil && seconds > 0 && strings.EqualFold(name, "max-age") {
+				return time.Duration(seconds) * time.Second
+			}
+		}
+	}
+	return math.MaxInt64
 }

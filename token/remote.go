@@ -28,9 +28,11 @@ type RemoteConfig struct {
 	RootCAs *x509.CertPool
 	// MaxAge is how old the last good set may be. Default: 24h.
 	MaxAge time.Duration
-	// Interval is the time between fetches. Default: 5m.
+	// Interval is the longest time between fetches; the server's Cache-Control
+	// max-age can make it shorter, down to a second. Default: 5m.
 	Interval time.Duration
-	// MinInterval is the least time between fetches, whoever asks. Default: 5s.
+	// MinInterval is the least time from a fetch to one that Refresh asks for,
+	// and the longest between attempts while there are no keys. Default: 5s.
 	MinInterval time.Duration
 	// Logger is told of changes and failures. Default: none.
 	Logger *slog.Logger
@@ -145,7 +147,7 @@ func (r *Remote) Drop(kid string) {
 	if key, ok := f.keys.Lookup(kid); ok {
 		r.dropped[key.thumbprint] = true
 	}
-	r.store(f.keys, f.at)
+	r.current.Store(&fetched{keys: r.allowed(f.keys), at: f.at})
 }
 
 // LastError is what the last fetch ended with; nil if it succeeded.
@@ -164,23 +166,21 @@ func (r *Remote) LastSuccess() time.Time {
 
 // Run keeps the keys current until the context ends.
 func (r *Remote) Run(ctx context.Context) error {
-	defer r.client.CloseIdleConnections()
 	for failures := 0; ; {
-		if err := r.fetch(ctx); err != nil {
-			failures++
-		} else {
+		fresh, err := r.fetch(ctx)
+		if failures++; err == nil {
 			failures = 0
 		}
-		if !r.wait(ctx, failures) {
+		if !r.wait(ctx, r.pause(failures, fresh)) {
 			return nil
 		}
 	}
 }
 
 // wait returns when the next fetch is due: after MinInterval if one is asked
-// for, and on its own after a while. It returns false once the context ends.
-func (r *Remote) wait(ctx context.Context, failures int) bool {
-	due := time.NewTimer(r.pause(failures))
+// for, and after the pause anyway. It returns false once the context ends.
+func (r *Remote) wait(ctx context.Context, pause time.Duration) bool {
+	due := time.NewTimer(pause)
 	defer due.Stop()
 	soonest := time.NewTimer(r.config.MinInterval)
 	defer soonest.Stop()
@@ -202,11 +202,15 @@ func (r *Remote) wait(ctx context.Context, failures int) bool {
 // firstRetry is the pause after one failure; each further one doubles it.
 const firstRetry = 500 * time.Millisecond
 
-// pause spreads fetches by up to a fifth, so that replicas do not keep step.
-func (r *Remote) pause(failures int) time.Duration {
-	d := r.config.Interval
+// pause is how long to wait after so many failures in a row, or while an answer
+// is fresh. It is spread by a fifth, so that replicas do not keep step.
+func (r *Remote) pause(failures int, fresh time.Duration) time.Duration {
+	d := min(r.config.Interval, fresh)
 	if failures > 0 {
-		d = min(d, firstRetry<<min(failures-1, 20))
+		d = min(r.config.Interval, firstRetry<<min(failures-1, 20))
+		if r.Keys() == nil {
+			d = min(d, r.config.MinInterval)
+		}
 	}
 	return d - rand.N(d/5+1)
 }
