@@ -1,0 +1,134 @@
+package controlplane
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
+	"google.golang.org/protobuf/proto"
+
+	"gatehouse.dev/gatehouse/internal/conf"
+)
+
+// Inputs are everything that a Snapshot is made of; nothing else, no clock and
+// no file, has a part in it.
+type Inputs struct {
+	Gateway     Gateway
+	TrustDomain string
+	Signer      *RuleSigner
+	// Certificate and Key are the edge's, in PEM.
+	Certificate, Key []byte
+	// Authorities are the PEM authorities of services that have `ca`, by name.
+	Authorities map[string][]byte
+	// Authz are the authorizers' addresses, all unix:PATH or all HOST:PORT.
+	Authz []string
+	// AuthzIdentity is the SPIFFE id that authorizers have on HOST:PORT.
+	AuthzIdentity string
+	// Policies are the known policies; nil: unknown, not checked.
+	Policies []string
+}
+
+// Snapshot is what a node group's Envoys shall have: immutable, and the same
+// bytes for the same Inputs.
+type Snapshot struct {
+	// Version is a digest of all of it.
+	Version string
+
+	gateway Gateway
+	types   map[string]map[string]*discoveryv3.Resource // by type URL and name
+	// needed are the secrets that clusters need before they take requests.
+	needed []string
+	// resolved are the clusters with names that Envoy must resolve first.
+	resolved map[string]bool
+}
+
+// types in the order in which Envoy needs them.
+const (
+	clusterType  = resource.ClusterType
+	secretType   = resource.SecretType
+	listenerType = resource.ListenerType
+	routeType    = resource.RouteType
+)
+
+var allTypes = []string{clusterType, secretType, listenerType, routeType}
+
+// Build compiles a gateway configuration into Envoy resources. The error of an
+// invalid Gateway is its conf.Violations, with keys under "gateway".
+func Build(in Inputs) (s *Snapshot, err error) {
+	if err := in.validate(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if failed, ok := recover().(packError); ok {
+			s, err = nil, failed.error
+		}
+	}()
+	parts := in.parts()
+	if err := parts.check(); err != nil {
+		return nil, fmt.Errorf("checking the generated configuration: %w", err)
+	}
+	return parts.snapshot(in.Gateway), nil
+}
+
+func (in *Inputs) validate() error {
+	var vs conf.Violations
+	vs.AddUnder("gateway", in.Gateway.Validate())
+	if in.Policies != nil {
+		vs.AddUnder("gateway", in.Gateway.ValidatePolicies(in.Policies))
+	}
+	if err := vs.Err(); err != nil {
+		return err
+	}
+	switch {
+	case in.Signer == nil:
+		return errors.New("building without a rule key")
+	case in.TrustDomain == "":
+		return errors.New("building without a trust domain")
+	case len(in.Authz) == 0:
+		return errors.New("building without an authorizer: name one in controlplane.authz")
+	}
+	return checkPair(in.Certificate, in.Key)
+}
+
+// parts are the resources before they are marshalled, by type and name.
+type parts map[string]map[string]proto.Message
+
+func (p parts) add(typeURL, name string, m proto.Message) {
+	if p[typeURL] == nil {
+		p[typeURL] = map[string]proto.Message{}
+	}
+	p[typeURL][name] = m
+}
+
+func (in *Inputs) parts() parts {
+	p := parts{}
+	for name, c := range in.clusters() {
+		p.add(clusterType, name, c)
+	}
+	p.add(secretType, edgeSecret, edgeCertificate(in.Certificate, in.Key))
+	p.add(listenerType, edgeListener, in.edgeListener())
+	p.add(routeType, edgeRoutes, in.edgeRoutes())
+	if in.Gateway.RedirectListen != "" {
+		p.add(listenerType, redirectListener, in.redirectListener())
+		p.add(routeType, redirectRoutes, in.redirectRoutes())
+	}
+	return p
+}
+
+func (p parts) snapshot(g Gateway) *Snapshot {
+	s := &Snapshot{gateway: g, types: map[string]map[string]*discoveryv3.Resource{}, needed: p.neededSecrets(), resolved: p.resolvedClusters()}
+	var all [][]byte
+	for _, typeURL := range allTypes {
+		s.types[typeURL] = map[string]*discoveryv3.Resource{}
+		for _, name := range sortedKeys(p[typeURL]) {
+			body := pack(p[typeURL][name])
+			version := digest(body.GetValue())
+			s.types[typeURL][name] = &discoveryv3.Resource{Name: name, Version: version, Resource: body}
+			all = append(all, []byte(typeURL), []byte(name), []byte(version))
+		}
+	}
+	s.Version = digest(slices.Concat(all)...)
+	return s
+}

@@ -1,0 +1,81 @@
+package controlplane
+
+import (
+	"path/filepath"
+
+	"gatehouse.dev/gatehouse/envoy"
+	"gatehouse.dev/gatehouse/internal/conf"
+	"gatehouse.dev/gatehouse/internal/serve"
+)
+
+// Config is the control plane's own configuration, `controlplane:` in
+// gatehouse.yaml. What Envoy does is the Gateway's.
+type Config struct {
+	// Where Envoys fetch their configuration: unix:PATH, a 0600 socket, or
+	// HOST:PORT, which needs `identity`. Danger: who reaches it as an Envoy
+	// reads every route's signed rule. Default: unix:run/xds.sock in data_dir.
+	Listen string `yaml:"listen"`
+	// The SPIFFE id that Envoys on the Unix socket are taken for. Default:
+	// spiffe://TRUST_DOMAIN/gateway/edge.
+	LocalIdentity string `yaml:"local_identity"`
+	// This part's certificate for mutual TLS with Envoys. Default: none, Unix
+	// sockets only.
+	Identity serve.Identity `yaml:"identity"`
+	// The loopback address of /metrics, /livez, /readyz and /status. Default:
+	// 127.0.0.1:9493.
+	Telemetry string `yaml:"telemetry"`
+	// The PEM file (PKCS #8, Ed25519, mode 0600) of the key that signs routes'
+	// rules; made if missing, with its public half beside it as .pub. Danger: who
+	// holds it decides what every route demands. Default: keys/rule.key in
+	// data_dir.
+	RuleKey conf.Path `yaml:"rule_key"`
+	// Where Envoys reach the authorizers, as seen from Envoy: unix:PATH or
+	// HOST:PORT, one or more; HOST:PORT is spoken to over mutual TLS with the
+	// certificate in the Envoy's own `identity`. Default:
+	// [unix:run/authz.sock] in data_dir.
+	Authz []string `yaml:"authz"`
+	// The SPIFFE id that authorizers must have over mutual TLS. Default:
+	// spiffe://TRUST_DOMAIN/authz.
+	AuthzIdentity string `yaml:"authz_identity"`
+	// The trust domain of all SPIFFE ids: the top level's `trust_domain`, or that
+	// of local_identity.
+	TrustDomain string `yaml:"-"`
+}
+
+const (
+	defaultTrustDomain = "gatehouse.local"
+	defaultTelemetry   = "127.0.0.1:9493"
+)
+
+// SetDefaults fills what is empty. Relative socket paths and default files are
+// in dataDir.
+func (c *Config) SetDefaults(dataDir string) {
+	fill(&c.TrustDomain, trustDomainOf(c.LocalIdentity))
+	fill(&c.TrustDomain, defaultTrustDomain)
+	fill(&c.Listen, "unix:run/xds.sock")
+	c.Listen = serve.Absolute(dataDir, c.Listen)
+	fill(&c.LocalIdentity, envoy.EdgeIdentity(c.TrustDomain))
+	fill(&c.Telemetry, defaultTelemetry)
+	fill(&c.RuleKey, conf.Path(filepath.Join(dataDir, "keys", "rule.key")))
+	if len(c.Authz) == 0 {
+		c.Authz = []string{"unix:run/authz.sock"}
+	}
+	for i, address := range c.Authz {
+		c.Authz[i] = serve.Absolute(dataDir, address)
+	}
+	fill(&c.AuthzIdentity, envoy.AuthzIdentity(c.TrustDomain))
+}
+
+// Validate reports everything that is wrong, with keys relative to Config.
+func (c *Config) Validate() (vs conf.Violations) {
+	vs.AddUnder("", serve.ValidateAddress("listen", c.Listen, c.Identity))
+	vs.AddUnder("identity", c.Identity.Validate())
+	vs.AddUnder("", serve.ValidateLoopback("telemetry", c.Telemetry))
+	vs.AddUnder("", spiffeID("local_identity", c.LocalIdentity))
+	vs.AddUnder("", spiffeID("authz_identity", c.AuthzIdentity))
+	if c.RuleKey == "" {
+		vs.Add("rule_key", nil, "is missing", "name the file of the rule signing key")
+	}
+	vs.AddUnder("", c.validateAuthz())
+	return vs
+}

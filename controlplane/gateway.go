@@ -1,0 +1,187 @@
+package controlplane
+
+import (
+	"path/filepath"
+	"time"
+
+	"gatehouse.dev/gatehouse/internal/conf"
+)
+
+// Gateway is what Envoy does, `gateway:` in gatehouse.yaml: the one part that
+// is reloaded when it is edited.
+type Gateway struct {
+	// The address of the HTTPS edge, IP:PORT. Default: 127.0.0.1:8443.
+	Listen string `yaml:"listen"`
+	// The address of a plain HTTP listener that answers everything with a
+	// redirect (308) to public_url. Default: none.
+	RedirectListen string `yaml:"redirect_listen"`
+	// The URL that clients know this gateway by, https://HOST[:PORT]. Default:
+	// https://localhost:8443.
+	PublicURL string `yaml:"public_url"`
+	// The certificate of the edge. Default: tls/edge.crt and tls/edge.key in
+	// data_dir.
+	TLS TLS `yaml:"tls"`
+	// How long browsers must remember to come by HTTPS only (HSTS), as a
+	// duration; `0s`: no header. Danger: browsers that have seen it refuse plain
+	// HTTP to this host until it is over. Default: 8760h.
+	HSTSMaxAge *time.Duration `yaml:"hsts_max_age"`
+	// The issuer behind this gateway.
+	Issuer IssuerBackend `yaml:"issuer"`
+	// The issuers (the `iss` claim) whose tokens routes accept. Default:
+	// [public_url].
+	Issuers []string `yaml:"issuers"`
+	// The audience that tokens must have on routes without one of their own.
+	// Default: none.
+	Audience string `yaml:"audience"`
+	// How old the knowledge of revocations may be, on routes without a limit of
+	// their own, up to 720h; staler than this answers 503. Danger: until then a
+	// revoked token is good where the feed is broken. Default: 10m.
+	RevocationMaxAge time.Duration `yaml:"revocation_max_age"`
+	// Where requests end up, by name: lower-case letters, digits and hyphens.
+	// Default: none.
+	Services map[string]Service `yaml:"services"`
+	// What is let through; the first route whose path and method match wins, in
+	// this order, and without one the answer is 404. Default: none.
+	Routes []Route `yaml:"routes"`
+}
+
+// TLS is a certificate and its key.
+type TLS struct {
+	// The PEM certificate chain, the leaf first. Default: tls/edge.crt in
+	// data_dir.
+	Certificate conf.Path `yaml:"certificate"`
+	// The PEM private key; keep it 0600. Default: tls/edge.key in data_dir.
+	Key conf.Path `yaml:"key"`
+}
+
+// IssuerBackend says where the gateway finds the issuer, whose own paths
+// (/oauth/… and two below /.well-known) it then serves.
+type IssuerBackend struct {
+	// http://127.0.0.1:PORT or https://HOST[:PORT]. Default: the issuer of this
+	// file, at its `issuer.listen`; where there is none, no such paths.
+	URL string `yaml:"url"`
+}
+
+// Service is a back end that routes lead to.
+type Service struct {
+	// http://HOST:PORT, https://HOST[:PORT], or h2c://HOST:PORT for HTTP/2
+	// without TLS, as plain gRPC servers speak it. https verifies the
+	// certificate against HOST. Default: none, required.
+	URL string `yaml:"url"`
+	// The PEM authorities that an https certificate is verified against.
+	// Default: those of the system that Envoy runs on
+	// (/etc/ssl/certs/ca-certificates.crt).
+	CA conf.Path `yaml:"ca"`
+	// Whether http and h2c may leave this machine. Danger: claims and data cross
+	// the network readable, and the service cannot tell the gateway from anybody
+	// else on it. Default: false.
+	AllowPlaintext bool `yaml:"allow_plaintext"`
+}
+
+// Route lets requests through to a service.
+type Route struct {
+	// The route's name in decisions and logs: letters, digits, `-`, `_` and `.`.
+	// Default: none, required.
+	ID string `yaml:"id"`
+	// Exact, as in /orders; {name} stands for one segment; a final /** for the
+	// path itself and everything below. The query does not count, a trailing
+	// slash does. Default: none, required.
+	Path string `yaml:"path"`
+	// The methods, in capitals. Default: all.
+	Methods []string `yaml:"methods"`
+	// The service, by its name in gateway.services. Default: none, required.
+	Service string `yaml:"service"`
+	// The audience that must be among the token's. Default: gateway.audience.
+	Audience string `yaml:"audience"`
+	// The issuers whose tokens are accepted. Default: gateway.issuers.
+	Issuers []string `yaml:"issuers"`
+	// The scopes, all of which the token must carry. Danger: without any, every
+	// valid token for the audience is good. Default: none.
+	Scopes []string `yaml:"scopes"`
+	// A Rego package that must allow the request as well as the scopes. Default:
+	// none.
+	Policy string `yaml:"policy"`
+	// Whether revocations must be known to the last 30s. Default: false.
+	Sensitive bool `yaml:"sensitive"`
+	// How old the knowledge of revocations may be, up to 720h. Default: 30s
+	// where sensitive, else gateway.revocation_max_age.
+	RevocationMaxAge time.Duration `yaml:"revocation_max_age"`
+	// Whether the client's Authorization, DPoP proof and the issuer's cookies
+	// reach the service. Danger: the service can then act as the client
+	// elsewhere. Default: false.
+	ForwardCredentials bool `yaml:"forward_credentials"`
+	// Whether everybody is let through, with or without a token. Danger: no
+	// check at all; only the removal of credentials and of identity headers
+	// remains. Default: false.
+	Public bool `yaml:"public"`
+	// How long the service may take to answer, up to 1h. Default: 15s.
+	Timeout time.Duration `yaml:"timeout"`
+}
+
+const (
+	defaultPublicURL = "https://localhost:8443"
+	defaultListen    = "127.0.0.1:8443"
+	sensitiveMaxAge  = 30 * time.Second
+	longestMaxAge    = 720 * time.Hour
+	longestTimeout   = time.Hour
+	defaultHSTS      = 8760 * time.Hour
+	defaultTimeout   = 15 * time.Second
+	defaultMaxAge    = 10 * time.Minute
+)
+
+// SetDefaults fills what is empty; default files are in dataDir.
+func (g *Gateway) SetDefaults(dataDir string) {
+	fill(&g.Listen, defaultListen)
+	fill(&g.PublicURL, defaultPublicURL)
+	fill(&g.TLS.Certificate, conf.Path(filepath.Join(dataDir, "tls", "edge.crt")))
+	fill(&g.TLS.Key, conf.Path(filepath.Join(dataDir, "tls", "edge.key")))
+	fill(&g.RevocationMaxAge, defaultMaxAge)
+	if g.HSTSMaxAge == nil {
+		age := defaultHSTS
+		g.HSTSMaxAge = &age
+	}
+	if len(g.Issuers) == 0 {
+		g.Issuers = []string{g.PublicURL}
+	}
+	for i := range g.Routes {
+		fill(&g.Routes[i].Timeout, defaultTimeout)
+	}
+}
+
+// audienceOf is the audience that a route demands.
+func (g *Gateway) audienceOf(r *Route) string {
+	if r.Audience != "" {
+		return r.Audience
+	}
+	return g.Audience
+}
+
+// issuersOf are the issuers that a route accepts.
+func (g *Gateway) issuersOf(r *Route) []string {
+	if len(r.Issuers) > 0 {
+		return r.Issuers
+	}
+	return g.Issuers
+}
+
+// maxAgeOf is how stale revocation may be on a route.
+func (g *Gateway) maxAgeOf(r *Route) time.Duration {
+	switch {
+	case r.RevocationMaxAge != 0:
+		return r.RevocationMaxAge
+	case r.Sensitive:
+		return sensitiveMaxAge
+	default:
+		return g.RevocationMaxAge
+	}
+}
+
+// hasIssuer tells whether the issuer is behind this gateway.
+func (g *Gateway) hasIssuer() bool { return g.Issuer.URL != "" }
+
+func fill[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}

@@ -1,0 +1,113 @@
+package controlplane
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// pathPattern is a parsed route path: literal segments, {name} for any one
+// segment, and a final /** for the path itself and everything below it.
+type pathPattern struct {
+	segments []segment
+	below    bool
+}
+
+type segment struct {
+	literal string
+	any     bool // {name}
+}
+
+// literalSegment is what a segment may hold as it stands: the unreserved
+// characters and sub-delimiters of RFC 3986 §3.3 without `;`, which servers
+// disagree about, and without `%`, because Envoy decodes what it normalises.
+var (
+	literalSegment = regexp.MustCompile(`^[A-Za-z0-9._~!$&'()*+,=:@-]+$`)
+	namedSegment   = regexp.MustCompile(`^\{[A-Za-z_][A-Za-z0-9_]*\}$`)
+)
+
+// parsePath reads a route's path. "/" alone is the root, "/**" everything.
+func parsePath(text string) (pathPattern, error) {
+	var p pathPattern
+	if !strings.HasPrefix(text, "/") {
+		return p, errors.New("does not begin with /")
+	}
+	rest := text[1:]
+	if trimmed, ok := strings.CutSuffix(text, "/**"); ok {
+		p.below = true
+		if trimmed == "" {
+			return p, nil
+		}
+		rest = trimmed[1:]
+	} else if rest == "" {
+		p.segments = []segment{{}}
+		return p, nil
+	}
+	return p, p.parseSegments(strings.Split(rest, "/"))
+}
+
+func (p *pathPattern) parseSegments(parts []string) error {
+	for i, part := range parts {
+		switch {
+		case namedSegment.MatchString(part):
+			p.segments = append(p.segments, segment{any: true})
+		case part == "." || part == "..":
+			return fmt.Errorf("has the segment %q, which no normalised path has", part)
+		case part == "" && i == len(parts)-1 && !p.below:
+			p.segments = append(p.segments, segment{}) // a trailing slash
+		case part == "":
+			return errors.New("has an empty segment, which no normalised path has")
+		case part == "**":
+			return errors.New("has ** elsewhere than at its end")
+		case !literalSegment.MatchString(part):
+			return fmt.Errorf("has the segment %q, which is neither plain text nor {name}", part)
+		default:
+			p.segments = append(p.segments, segment{literal: part})
+		}
+	}
+	return nil
+}
+
+// prefix is the text in front of /**, or the whole path; plain tells that no
+// {name} is in it.
+func (p pathPattern) prefix() (text string, plain bool) {
+	var b strings.Builder
+	plain = true
+	for _, s := range p.segments {
+		b.WriteString("/" + s.literal)
+		plain = plain && !s.any
+	}
+	return b.String(), plain
+}
+
+// regex matches the whole path, for patterns with a {name}.
+func (p pathPattern) regex() string {
+	var b strings.Builder
+	for _, s := range p.segments {
+		if s.any {
+			b.WriteString("/[^/]+")
+			continue
+		}
+		b.WriteString("/" + regexp.QuoteMeta(s.literal))
+	}
+	if p.below {
+		b.WriteString("(/.*)?")
+	}
+	return b.String()
+}
+
+// covers tells whether every path that q matches is matched by p as well.
+func (p pathPattern) covers(q pathPattern) bool {
+	if len(p.segments) > len(q.segments) || !p.below && (q.below || len(p.segments) != len(q.segments)) {
+		return false
+	}
+	for i, s := range p.segments {
+		t := q.segments[i]
+		// {name} takes any segment but an empty one.
+		if s.any && !t.any && t.literal == "" || !s.any && (t.any || s.literal != t.literal) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,183 @@
+package controlplane
+
+import (
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+)
+
+// Names of the generator's own routes; no configured route may have them.
+const (
+	gatehousePrefix = "gatehouse."
+	ambiguousRoute  = gatehousePrefix + "ambiguous-path"
+	unknownRoute    = gatehousePrefix + "unknown"
+	redirectRoute   = gatehousePrefix + "redirect"
+	issuerRoute     = "issuer"
+)
+
+// issuerPaths are the issuer's own, in front of all configured ones.
+var issuerPaths = []string{"/oauth/**", "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"}
+
+// ambiguous are dots next to a `;`, plain or encoded: Envoy forwards them as
+// spelled, and servers that strip `;parameters` then see /.. and serve another
+// path than the one that was authorized.
+const ambiguous = `(?i).*(\.|%2e)(;|%3b).*`
+
+// edgeRoutes puts refusals of ambiguous paths first, then the issuer, then the
+// configured routes, and 404 last, so that every request has a route and with
+// it a rule or none on purpose: ext_authz does not run where no route matches.
+func (in *Inputs) edgeRoutes() *routev3.RouteConfiguration {
+	routes := []*routev3.Route{refuse(ambiguousRoute, 400, "Bad Request", &routev3.RouteMatch{
+		PathSpecifier: &routev3.RouteMatch_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: ambiguous}},
+	})}
+	if in.Gateway.hasIssuer() {
+		routes = append(routes, issuerRoutes()...)
+	}
+	for i := range in.Gateway.Routes {
+		routes = append(routes, in.route(&in.Gateway.Routes[i]))
+	}
+	routes = append(routes, refuse(unknownRoute, 404, "Not Found", everything()))
+	return &routev3.RouteConfiguration{
+		Name:                    edgeRoutes,
+		VirtualHosts:            []*routev3.VirtualHost{{Name: "all", Domains: []string{"*"}, Routes: routes}},
+		ResponseHeadersToRemove: []string{"server", "x-powered-by"},
+		ResponseHeadersToAdd:    hsts(*in.Gateway.HSTSMaxAge),
+	}
+}
+
+func issuerRoutes() (routes []*routev3.Route) {
+	for _, path := range issuerPaths {
+		pattern, _ := parsePath(path)
+		routes = append(routes, &routev3.Route{
+			Name:   issuerRoute,
+			Match:  match(pattern, nil),
+			Action: forward(issuerCluster, defaultTimeout),
+			TypedPerFilterConfig: map[string]*anypb.Any{
+				extAuthz: unchecked(), cookieFilter: keepCookies(),
+			},
+		})
+	}
+	return routes
+}
+
+func (in *Inputs) route(r *Route) *routev3.Route {
+	pattern, err := parsePath(r.Path)
+	if err != nil {
+		panic(packError{err})
+	}
+	route := &routev3.Route{
+		Name:                 r.ID,
+		Match:                match(pattern, r.Methods),
+		Action:               forward(serviceCluster(r.Service), r.Timeout),
+		TypedPerFilterConfig: map[string]*anypb.Any{extAuthz: unchecked()},
+	}
+	if !r.Public {
+		route.TypedPerFilterConfig[extAuthz] = checked(in.Signer.sign(ruleOf(&in.Gateway, r, in.TrustDomain)))
+	}
+	if r.ForwardCredentials {
+		route.TypedPerFilterConfig[cookieFilter] = keepCookies()
+	} else {
+		route.RequestHeadersToRemove = credentials
+	}
+	return route
+}
+
+func match(p pathPattern, methods []string) *routev3.RouteMatch {
+	m := &routev3.RouteMatch{}
+	text, plain := p.prefix()
+	switch {
+	case !plain:
+		m.PathSpecifier = &routev3.RouteMatch_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: p.regex()}}
+	case !p.below:
+		m.PathSpecifier = &routev3.RouteMatch_Path{Path: text}
+	case text == "":
+		m.PathSpecifier = everything().PathSpecifier
+	default:
+		m.PathSpecifier = &routev3.RouteMatch_PathSeparatedPrefix{PathSeparatedPrefix: text}
+	}
+	if len(methods) > 0 {
+		m.Headers = []*routev3.HeaderMatcher{matchMethods(ordered(methods))}
+	}
+	return m
+}
+
+func matchMethods(methods []string) *routev3.HeaderMatcher {
+	matcher := exactly(methods[0])
+	if len(methods) > 1 {
+		matcher = &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{
+			SafeRegex: &matcherv3.RegexMatcher{Regex: strings.Join(methods, "|")},
+		}}
+	}
+	return &routev3.HeaderMatcher{Name: ":method", HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: matcher}}
+}
+
+func everything() *routev3.RouteMatch {
+	return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}}
+}
+
+func forward(cluster string, timeout time.Duration) *routev3.Route_Route {
+	return &routev3.Route_Route{Route: &routev3.RouteAction{
+		ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: cluster},
+		Timeout:          seconds(timeout),
+	}}
+}
+
+// refuse answers with a problem document (RFC 9457); a gRPC client gets the
+// matching status from Envoy.
+func refuse(name string, status uint32, title string, m *routev3.RouteMatch) *routev3.Route {
+	return &routev3.Route{
+		Name:  name,
+		Match: m,
+		Action: &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{
+			Status: status,
+			Body: &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{
+				InlineString: fmt.Sprintf(`{"type":"about:blank","title":%q,"status":%d}`+"\n", title, status),
+			}},
+		}},
+		ResponseHeadersToAdd: []*corev3.HeaderValueOption{overwrite("content-type", "application/problem+json")},
+		TypedPerFilterConfig: map[string]*anypb.Any{extAuthz: unchecked(), cookieFilter: keepCookies()},
+	}
+}
+
+func overwrite(name, value string) *corev3.HeaderValueOption {
+	return &corev3.HeaderValueOption{
+		Header:       &corev3.HeaderValue{Key: name, Value: value},
+		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+	}
+}
+
+// hsts is RFC 6797 §6.1; the redirect listener must not send it (§7.2).
+func hsts(age time.Duration) []*corev3.HeaderValueOption {
+	if age == 0 {
+		return nil
+	}
+	return []*corev3.HeaderValueOption{overwrite("strict-transport-security", "max-age="+strconv.FormatInt(int64(age/time.Second), 10))}
+}
+
+// redirectRoutes lead to public_url, whatever the Host header says, so that
+// nobody can be led elsewhere.
+func (in *Inputs) redirectRoutes() *routev3.RouteConfiguration {
+	public, _ := url.Parse(in.Gateway.PublicURL)
+	port := uint64(443)
+	if public.Port() != "" {
+		port, _ = strconv.ParseUint(public.Port(), 10, 16)
+	}
+	redirect := &routev3.RedirectAction{
+		SchemeRewriteSpecifier: &routev3.RedirectAction_HttpsRedirect{HttpsRedirect: true},
+		HostRedirect:           public.Hostname(),
+		PortRedirect:           uint32(port),
+		ResponseCode:           routev3.RedirectAction_PERMANENT_REDIRECT, // keeps the method
+	}
+	route := &routev3.Route{Name: redirectRoute, Match: everything(), Action: &routev3.Route_Redirect{Redirect: redirect}}
+	return &routev3.RouteConfiguration{
+		Name:         redirectRoutes,
+		VirtualHosts: []*routev3.VirtualHost{{Name: "all", Domains: []string{"*"}, Routes: []*routev3.Route{route}}},
+	}
+}

@@ -1,0 +1,170 @@
+package controlplane
+
+import (
+	"fmt"
+	"maps"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"gatehouse.dev/gatehouse/internal/conf"
+)
+
+var (
+	routeID    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
+	method     = regexp.MustCompile(`^[A-Z][A-Z-]{0,31}$`)
+	scopeToken = regexp.MustCompile(`^[\x21\x23-\x5b\x5d-\x7e]+$`) // RFC 6749 §3.3
+	regoName   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$`)
+)
+
+func (g *Gateway) validateRoutes() (vs conf.Violations) {
+	ids := map[string]int{}
+	for i := range g.Routes {
+		r, key := &g.Routes[i], fmt.Sprintf("routes[%d]", i)
+		vs.AddUnder(key, g.validateRoute(r))
+		if first, twice := ids[r.ID]; twice && r.ID != "" {
+			vs.Add(key+".id", r.ID, fmt.Sprintf("is also the id of routes[%d]", first), "give each route an id of its own")
+		} else {
+			ids[r.ID] = i
+		}
+		vs.AddUnder(key, g.validateReach(i))
+	}
+	return vs
+}
+
+func (g *Gateway) validateRoute(r *Route) (vs conf.Violations) {
+	if !routeID.MatchString(r.ID) {
+		vs.Add("id", r.ID, "is no usable id", "use letters, digits, hyphens, underscores and dots, 128 at most")
+	}
+	if r.ID == issuerRoute || strings.HasPrefix(r.ID, gatehousePrefix) {
+		vs.Add("id", r.ID, "is taken by Gatehouse", "choose another")
+	}
+	if _, err := parsePath(r.Path); err != nil {
+		vs.Add("path", r.Path, err.Error(), "write /orders, /orders/{id} or /orders/**")
+	}
+	if _, ok := g.Services[r.Service]; !ok {
+		vs.Add("service", r.Service, "names no service", "declare it under gateway.services: "+strings.Join(sortedKeys(g.Services), ", ")+" are there")
+	}
+	for i, m := range r.Methods {
+		if !method.MatchString(m) || m == "CONNECT" {
+			vs.Add(fmt.Sprintf("methods[%d]", i), m, "is no method that can be let through", "write it in capitals, such as GET")
+		}
+	}
+	if r.Timeout < 0 || r.Timeout > longestTimeout {
+		vs.Add("timeout", r.Timeout, "is out of bounds", fmt.Sprintf("use more than 0s, up to %v", longestTimeout))
+	}
+	if r.Public {
+		return append(vs, r.validatePublic()...)
+	}
+	return append(vs, g.validateDemands(r)...)
+}
+
+// validatePublic reports demands on a route that checks nothing: somebody
+// believes in them.
+func (r *Route) validatePublic() (vs conf.Violations) {
+	for _, demand := range []struct {
+		key string
+		set bool
+	}{
+		{"audience", r.Audience != ""}, {"issuers", len(r.Issuers) > 0}, {"scopes", len(r.Scopes) > 0},
+		{"policy", r.Policy != ""}, {"sensitive", r.Sensitive}, {"revocation_max_age", r.RevocationMaxAge != 0},
+	} {
+		if demand.set {
+			vs.Add(demand.key, nil, "is set on a public route, where nothing is checked", "remove it, or remove public")
+		}
+	}
+	return vs
+}
+
+func (g *Gateway) validateDemands(r *Route) (vs conf.Violations) {
+	if g.audienceOf(r) == "" {
+		vs.Add("audience", nil, "is missing", "name the API that the token must be for, here or as gateway.audience")
+	}
+	if len(r.Issuers) > 0 {
+		vs.AddUnder("", issuers("issuers", r.Issuers))
+	}
+	for i, s := range r.Scopes {
+		if !scopeToken.MatchString(s) {
+			vs.Add(fmt.Sprintf("scopes[%d]", i), s, "is no scope (RFC 6749 §3.3)", "use printable ASCII without spaces, quotes and backslashes")
+		}
+	}
+	if r.Policy != "" && !regoName.MatchString(r.Policy) {
+		vs.Add("policy", r.Policy, "is no Rego package", "write its name as after `package`, such as orders.approve")
+	}
+	if r.RevocationMaxAge != 0 {
+		vs.AddUnder("", maxAge("revocation_max_age", r.RevocationMaxAge))
+	}
+	return vs
+}
+
+// validateReach reports a route that no request can ever get to.
+func (g *Gateway) validateReach(i int) (vs conf.Violations) {
+	r := &g.Routes[i]
+	path, err := parsePath(r.Path)
+	if err != nil {
+		return nil
+	}
+	if g.hasIssuer() {
+		for _, own := range issuerPaths {
+			if p, _ := parsePath(own); p.covers(path) {
+				vs.Add("path", r.Path, "is the issuer's, which serves "+own, "choose another path")
+				return vs
+			}
+		}
+	}
+	for j := range i {
+		before, err := parsePath(g.Routes[j].Path)
+		if err == nil && before.covers(path) && coversMethods(g.Routes[j].Methods, r.Methods) {
+			vs.Add("path", r.Path, fmt.Sprintf("is never reached: routes[%d] (%s) takes every such request before", j, g.Routes[j].ID), "put it in front of that route, or remove it")
+			return vs
+		}
+	}
+	return vs
+}
+
+func coversMethods(a, b []string) bool {
+	if len(a) == 0 {
+		return true
+	}
+	if len(b) == 0 {
+		return false
+	}
+	return !slices.ContainsFunc(b, func(m string) bool { return !slices.Contains(a, m) })
+}
+
+// ValidatePolicies reports routes whose policy is not among the known ones.
+func (g *Gateway) ValidatePolicies(known []string) (vs conf.Violations) {
+	for i, r := range g.Routes {
+		if r.Policy != "" && !slices.Contains(known, r.Policy) {
+			vs.Add(fmt.Sprintf("routes[%d].policy", i), r.Policy, "is no policy that is there", "write it into the policies folder; there are "+strings.Join(known, ", "))
+		}
+	}
+	return vs
+}
+
+func issuers(key string, list []string) (vs conf.Violations) {
+	seen := map[string]bool{}
+	for i, issuer := range list {
+		at := fmt.Sprintf("%s[%d]", key, i)
+		u, err := url.Parse(issuer)
+		if err != nil || u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
+			vs.Add(at, issuer, "is no issuer identifier (RFC 8414 §2)", "write the https URL that tokens have as iss")
+		}
+		if seen[issuer] {
+			vs.Add(at, issuer, "stands a second time", "list each issuer once")
+		}
+		seen[issuer] = true
+	}
+	return vs
+}
+
+func maxAge(key string, age time.Duration) (vs conf.Violations) {
+	if age < time.Millisecond || age > longestMaxAge {
+		vs.Add(key, age, "is out of bounds", fmt.Sprintf("use 1ms to %v", longestMaxAge))
+	}
+	return vs
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
