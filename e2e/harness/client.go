@@ -83,9 +83,10 @@ func (s *System) Send(t testing.TB, request *http.Request) Answer {
 	return answer
 }
 
-func (s *System) do(request *http.Request) (Answer, error) { return read(s.HTTP(), request) }
+func (s *System) do(request *http.Request) (Answer, error) { return Read(s.HTTP(), request) }
 
-func read(client *http.Client, request *http.Request) (Answer, error) {
+// Read sends a request with any client.
+func Read(client *http.Client, request *http.Request) (Answer, error) {
 	response, err := client.Do(request)
 	if err != nil {
 		return Answer{}, err

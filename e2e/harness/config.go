@@ -210,3 +210,12 @@ func writeFile(t testing.TB, path string, content []byte) {
 		t.Fatal(err)
 	}
 }
+
+// OwnIssuer is how authz.issuers names the site's own issuer, for a test that
+// lists others beside it.
+func (s *System) OwnIssuer(c Config) map[string]any {
+	return map[string]any{
+		"issuer": c.Text("issuer.url"), "jwks_url": "http://" + c.Text("issuer.listen") + "/oauth/keys",
+		"allow_internal": true, "feed": "unix:run/feed.sock",
+	}
+}

@@ -59,7 +59,7 @@ func Redirect(t testing.TB, client *http.Client, address string) (status int, lo
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer, err := read(client, request)
+	answer, err := Read(client, request)
 	if err != nil {
 		t.Fatal(err)
 	}
