@@ -14,7 +14,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gatehouse.dev/gatehouse/envoy"
-	"gatehouse.dev/gatehouse/policies"
 	rulev1 "gatehouse.dev/gatehouse/proto/gatehouse/rule/v1"
 )
 
@@ -245,53 +244,6 @@ func TestCheckPolicyErrors(t *testing.T) {
 	w.expect(checkOf(w.rule(func(r *rulev1.Rule) { r.Policy = "orders.broken" }), w.person()), 503, ReasonPolicyError)
 }
 
-// panicking is a source of policies with a bug.
-type panicking struct{}
-
-func (panicking) Current() *policies.Set { panic("SECRET token") }
-
-func TestCheckSurvivesAPanic(t *testing.T) {
-	w := startWorld(t)
-	for name, source := range map[string]policySource{"a value": panicking{}, "a nil pointer": (*nilSource)(nil)} {
-		t.Run(name, func(t *testing.T) {
-			before := w.figure("gatehouse_authz_panics_total")
-			d := w.server.begin()
-			good := w.server.policies
-			w.server.policies = source
-			response, err := w.server.guarded(localContext(), checkOf(w.rule(), w.person()), d)
-			got := w.server.conclude(localContext(), d, response, err)
-			w.server.policies = good
-			if got.GetDeniedResponse().GetStatus().GetCode() != 503 || d.reason != ReasonInternal {
-				t.Errorf("got %v", got)
-			}
-			if w.figure("gatehouse_authz_panics_total") != before+1 {
-				t.Error("the panic was not counted")
-			}
-			if strings.Contains(w.logs.String(), "SECRET") {
-				t.Error("the panic's value is in the log")
-			}
-		})
-	}
-	w.expect(checkOf(w.rule(), w.person()), 200, ReasonAllowed)
-}
-
-type nilSource struct{ set *policies.Set }
-
-func (n *nilSource) Current() *policies.Set { return n.set }
-
-// TestConcludeWithoutAVerdictDenies: the zero value of a decision admits
-// nobody.
-func TestConcludeWithoutAVerdictDenies(t *testing.T) {
-	w := newWorld(t)
-	w.start()
-	for name, response := range map[string]*authv3.CheckResponse{"none": nil, "an answer": admit(nil, nil)} {
-		got := w.server.conclude(localContext(), w.server.begin(), response, nil)
-		if got.GetOkResponse() != nil || got.GetDeniedResponse().GetStatus().GetCode() != 503 {
-			t.Errorf("%s: got %v", name, got)
-		}
-	}
-}
-
 func TestCheckProblemBody(t *testing.T) {
 	w := startWorld(t)
 	in := checkOf(w.rule(), "", "x-request-id", "req-42")
@@ -310,60 +262,5 @@ func TestCheckProblemBody(t *testing.T) {
 	grpc := w.check(checkOf(w.rule(), "", "content-type", "application/grpc+proto"))
 	if body := grpc.GetDeniedResponse().GetBody(); body != "An access token is required." || grpc.GetStatus().GetCode() != 16 {
 		t.Errorf("a gRPC request got %q, %v", body, grpc.GetStatus())
-	}
-}
-
-func TestCheckEvent(t *testing.T) {
-	w := startWorld(t)
-	in := checkOf(w.rule(func(r *rulev1.Rule) { r.Policy = "orders.approve" }), w.person(),
-		"x-request-id", "req-42", "traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
-	w.expect(in, 200, ReasonAllowed)
-	var event map[string]any
-	if err := json.Unmarshal([]byte(w.logs.last()), &event); err != nil {
-		t.Fatal(err)
-	}
-	want := map[string]any{
-		"level": "INFO", "msg": "decision", "verdict": "allowed", "reason": "allowed",
-		"method": "GET", "path": "/orders", "host": "gate.example", "source": "",
-		"request_id": "req-42", "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
-		"route": "orders-list", "service": "orders",
-		"issuer": testIssuer, "subject": "usr_ada", "subject_type": "user", "client_id": "shop",
-		"policy": "orders.approve", "policy_revision": w.server.store.Current().Revision(), "feed_sequence": 0.0,
-	}
-	for key, value := range want {
-		if event[key] != value {
-			t.Errorf("%s is %v, want %v", key, event[key], value)
-		}
-	}
-	for _, key := range []string{"time", "decision_id", "token_id", "feed_age_ms", "latency_us"} {
-		if event[key] == nil {
-			t.Errorf("there is no %s", key)
-		}
-	}
-	if len(event) != len(want)+5 {
-		t.Errorf("the event is %v", event)
-	}
-	if n := w.figure("gatehouse_authz_decisions_total", "allowed", "allowed"); n != 1 {
-		t.Errorf("%v decisions were counted", n)
-	}
-}
-
-func TestCheckEventLevels(t *testing.T) {
-	w := newWorld(t)
-	w.config.AllowedEvents = "debug"
-	w.start()
-	w.waitReady()
-	for _, c := range []struct {
-		in    *authv3.CheckRequest
-		level string
-	}{
-		{checkOf(w.rule(), w.person()), "DEBUG"},
-		{checkOf(w.rule(), ""), "INFO"},
-		{checkOf("", ""), "WARN"},
-	} {
-		w.check(c.in)
-		if !strings.Contains(w.logs.last(), `"level":"`+c.level+`"`) {
-			t.Errorf("want level %s: %s", c.level, w.logs.last())
-		}
 	}
 }
