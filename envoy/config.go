@@ -1,0 +1,59 @@
+package envoy
+
+import (
+	"gatehouse.dev/gatehouse/internal/conf"
+	"gatehouse.dev/gatehouse/internal/serve"
+)
+
+// Config is how an Envoy of the edge is started, `envoy:` in gatehouse.yaml.
+// What it does then comes from the control plane.
+type Config struct {
+	// The Envoy binary. Default: $ENVOY, else `envoy` on the PATH where its
+	// version is supported, else .tools/envoy, which `make tools` fetches.
+	Path conf.Path `yaml:"path"`
+	// The node's id, unique among the Envoys of a control plane. Default:
+	// edge-1.
+	Node string `yaml:"node"`
+	// The loopback address of Envoy's own administration. Danger: who reaches it
+	// can read the configuration and stop the Envoy. Default: 127.0.0.1:9901.
+	Admin string `yaml:"admin"`
+	// The control plane: unix:PATH, or HOST:PORT with `identity`. Default: its
+	// `listen` in this file.
+	XDS string `yaml:"xds"`
+	// The SPIFFE id that the control plane must have over mutual TLS; unused on
+	// a Unix socket. Default: spiffe://TRUST_DOMAIN/controlplane.
+	XDSIdentity string `yaml:"xds_identity"`
+	// This Envoy's certificate for mutual TLS with the control plane and the
+	// authorizers. Default: none, Unix sockets only.
+	Identity serve.Identity `yaml:"identity"`
+	// Worker threads. Default: 2.
+	Concurrency uint32 `yaml:"concurrency"`
+}
+
+// SetDefaults fills what is empty. Relative socket paths are in dataDir.
+func (c *Config) SetDefaults(dataDir string) {
+	fill(&c.Node, EdgeGroup+"-1")
+	fill(&c.Admin, "127.0.0.1:9901")
+	fill(&c.XDS, "unix:run/xds.sock")
+	c.XDS = serve.Absolute(dataDir, c.XDS)
+	fill(&c.XDSIdentity, ControlPlaneIdentity("gatehouse.local"))
+	fill(&c.Concurrency, 2)
+}
+
+// Validate reports all that is wrong.
+func (c *Config) Validate() (vs conf.Violations) {
+	vs.AddUnder("identity", c.Identity.Validate())
+	vs = append(vs, serve.ValidateLoopback("admin", c.Admin)...)
+	vs = append(vs, serve.ValidateAddress("xds", c.XDS, c.Identity)...)
+	if c.Concurrency > 256 {
+		vs.Add("concurrency", c.Concurrency, "is more than 256 worker threads", "use one for each core")
+	}
+	return vs
+}
+
+func fill[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}

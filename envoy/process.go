@@ -1,0 +1,196 @@
+package envoy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+const (
+	// drainTime is how long clients may take to leave once Envoy drains, and
+	// killAfter how long it may take to end after that.
+	drainTime = 5 * time.Second
+	killAfter = 10 * time.Second
+)
+
+// Process runs one Envoy.
+type Process struct {
+	config Config
+	logger *slog.Logger
+	path   string
+	admin  *http.Client
+}
+
+// New finds a supported Envoy; it starts nothing.
+func New(config Config, logger *slog.Logger) (*Process, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	path, err := Find(ctx, string(config.Path))
+	if err != nil {
+		return nil, err
+	}
+	return &Process{config: config, logger: logger, path: path, admin: &http.Client{Timeout: 2 * time.Second}}, nil
+}
+
+// Run starts Envoy and returns once it has ended: after ctx, when it has
+// drained; before, with an error. However this process ends, Envoy ends too.
+func (p *Process) Run(ctx context.Context) error {
+	dir, err := os.MkdirTemp("", "gatehouse-envoy-")
+	if err != nil {
+		return fmt.Errorf("making a folder for the bootstrap: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	bootstrap, err := Render(p.config)
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(dir, "bootstrap.json")
+	if err := os.WriteFile(file, bootstrap, 0o600); err != nil {
+		return fmt.Errorf("writing the bootstrap: %w", err)
+	}
+	return p.supervise(ctx, p.command(file))
+}
+
+func (p *Process) command(bootstrap string) *exec.Cmd {
+	command := exec.Command(p.path,
+		"--config-path", bootstrap,
+		"--concurrency", strconv.FormatUint(uint64(p.config.Concurrency), 10),
+		"--disable-hot-restart",
+		"--log-format", logFormat,
+		"--drain-time-s", strconv.Itoa(int(drainTime/time.Second)),
+	)
+	command.Stdout = os.Stdout
+	command.SysProcAttr = &syscall.SysProcAttr{
+		// An interrupt at the terminal reaches this process alone, which then
+		// drains Envoy.
+		Setpgid:   true,
+		Pdeathsig: syscall.SIGKILL,
+	}
+	return command
+}
+
+// supervise starts the command and waits for its end. The kernel sends
+// Pdeathsig when the thread that started the child ends, so the thread is kept.
+func (p *Process) supervise(ctx context.Context, command *exec.Cmd) error {
+	log, err := command.StderrPipe()
+	if err != nil {
+		return fmt.Errorf("reading Envoy's log: %w", err)
+	}
+	ended, started := make(chan error, 1), make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := command.Start()
+		started <- err
+		if err != nil {
+			return
+		}
+		forwardLog(log, p.logger)
+		ended <- command.Wait()
+	}()
+	if err := <-started; err != nil {
+		return fmt.Errorf("starting Envoy %s: %w", p.path, err)
+	}
+	p.logger.Info("envoy started", "path", p.path, "pid", command.Process.Pid, "node", p.config.Node)
+	select {
+	case err := <-ended:
+		return fmt.Errorf("envoy ended by itself (%w): its log above says why", orExit(err))
+	case <-ctx.Done():
+		return p.stop(command.Process, ended)
+	}
+}
+
+// stop lets clients leave, then ends Envoy, at the latest by force.
+func (p *Process) stop(process *os.Process, ended <-chan error) error {
+	if err := p.drain(ended); err != nil {
+		p.logger.Warn("envoy could not be drained", "error", err)
+	}
+	process.Signal(syscall.SIGTERM)
+	hard := time.AfterFunc(killAfter, func() { process.Kill() })
+	defer hard.Stop()
+	<-ended
+	p.logger.Info("envoy ended")
+	return nil
+}
+
+// drain asks Envoy to turn clients away and waits until they have left, within
+// drainTime.
+func (p *Process) drain(ended <-chan error) error {
+	if err := p.post("/drain_listeners?graceful&skip_exit"); err != nil {
+		return err
+	}
+	deadline := time.After(drainTime)
+	poll := time.NewTicker(100 * time.Millisecond)
+	defer poll.Stop()
+	for {
+		select {
+		case <-deadline:
+			return nil
+		case <-poll.C:
+			if idle, err := p.idle(); err != nil || idle {
+				return err
+			}
+		}
+	}
+}
+
+// idle tells whether no client is connected any more.
+func (p *Process) idle() (bool, error) {
+	response, err := p.admin.Get("http://" + p.config.Admin + `/stats?filter=^http\..*downstream_cx_active$`)
+	if err != nil {
+		return false, fmt.Errorf("asking Envoy for its connections: %w", err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(response.Body, 64<<10))
+	if err != nil {
+		return false, fmt.Errorf("asking Envoy for its connections: %w", err)
+	}
+	return noneActive(string(text)), nil
+}
+
+func (p *Process) post(path string) error {
+	response, err := p.admin.Post("http://"+p.config.Admin+path, "", nil)
+	if err != nil {
+		return fmt.Errorf("asking Envoy to drain: %w", err)
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("asking Envoy to drain: it answered %s", response.Status)
+	}
+	return nil
+}
+
+// Ready tells whether Envoy serves what the control plane told it; its error
+// says what it waits for.
+func (p *Process) Ready(ctx context.Context) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.config.Admin+"/ready", nil)
+	if err != nil {
+		return fmt.Errorf("asking Envoy whether it is ready: %w", err)
+	}
+	response, err := p.admin.Do(request)
+	if err != nil {
+		return fmt.Errorf("asking Envoy whether it is ready: %w", err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("envoy is not ready yet: %s", response.Status)
+	}
+	return nil
+}
+
+func orExit(err error) error {
+	if err == nil {
+		return errors.New("exit status 0")
+	}
+	return err
+}
