@@ -69,4 +69,3 @@ func BenchmarkRaw(b *testing.B) {
 		claims.Raw()
 	}
 }
-
