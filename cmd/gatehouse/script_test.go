@@ -1,0 +1,103 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"gatehouse": main})
+}
+
+// TestScripts runs testdata/script, each script in a folder of its own. Beside
+// the usual commands there are:
+//
+//	exitcode N program args…   the program must end with this exit code
+//	freeports VAR…             sets each variable to the address of a free port
+//	ready URL                  waits until the URL answers 200
+//	mode OCTAL file…           each file must have this mode
+//	field N VAR                sets the variable to a word of the last output
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		UpdateScripts:       os.Getenv("UPDATE") != "",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exitcode": exitcode, "freeports": freeports, "ready": ready, "mode": mode, "field": field,
+		},
+	})
+}
+
+func exitcode(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+func freeports(ts *testscript.TestScript, _ bool, names []string) {
+	for _, name := range names {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		ts.Check(err)
+		ts.Setenv(name, listener.Addr().String())
+		// Kept until all are found, so that they differ.
+		defer listener.Close()
+	}
+}
+
+func ready(ts *testscript.TestScript, _ bool, args []string) {
+	deadline := time.Now().Add(20 * time.Second)
+	var last string
+	for time.Now().Before(deadline) {
+		response, err := http.Get(args[0])
+		if err == nil {
+			response.Body.Close()
+			if response.StatusCode == http.StatusOK {
+				return
+			}
+			last = response.Status
+		} else {
+			last = err.Error()
+		}
+		<-time.After(20 * time.Millisecond)
+	}
+	ts.Fatalf("%s is not ready: %s", args[0], last)
+}
+
+func mode(ts *testscript.TestScript, _ bool, args []string) {
+	for _, name := range args[1:] {
+		info, err := os.Stat(ts.MkAbs(name))
+		ts.Check(err)
+		if got := fmt.Sprintf("%o", info.Mode().Perm()); got != args[0] {
+			ts.Fatalf("%s has mode %s, want %s", name, got, args[0])
+		}
+	}
+}
+
+func field(ts *testscript.TestScript, _ bool, args []string) {
+	at, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	words := strings.Fields(ts.ReadFile("stdout"))
+	if at >= len(words) {
+		ts.Fatalf("the output has %d words", len(words))
+	}
+	ts.Setenv(args[1], words[at])
+}

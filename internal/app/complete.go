@@ -1,0 +1,89 @@
+package app
+
+import (
+	"os"
+	"path/filepath"
+
+	"gatehouse.dev/gatehouse/authz"
+	"gatehouse.dev/gatehouse/envoy"
+	"gatehouse.dev/gatehouse/internal/conf"
+)
+
+// noIssuer as gateway.issuer.url says that the gateway serves no issuer.
+const noIssuer = "none"
+
+// complete fills in the defaults: first what follows from another part or from
+// the trust domain, then each part's own.
+func (c *Config) complete() {
+	def(&c.Version, 1)
+	def(&c.DataDir, conf.Path(filepath.Join(c.file.dir, "data")))
+	def(&c.TrustDomain, "gatehouse.local")
+	if c.Policies == "" {
+		folder := filepath.Join(c.file.dir, "policies")
+		if info, err := os.Stat(folder); err == nil && info.IsDir() {
+			c.Policies = conf.Path(folder)
+		}
+	}
+	c.Authz.Policies = c.Policies
+	c.ControlPlane.TrustDomain = c.TrustDomain
+	c.completeIdentities()
+	dir := string(c.DataDir)
+	c.completeIssuer(dir)
+	c.Gateway.SetDefaults(dir)
+	c.completeAuthz(dir)
+	if len(c.ControlPlane.Authz) == 0 {
+		c.ControlPlane.Authz = []string{c.Authz.Listen}
+	}
+	c.ControlPlane.SetDefaults(dir)
+	def(&c.Envoy.XDS, c.ControlPlane.Listen)
+	c.Envoy.SetDefaults(dir)
+}
+
+func (c *Config) completeIdentities() {
+	edge := envoy.EdgeIdentity(c.TrustDomain)
+	def(&c.Authz.LocalIdentity, edge)
+	def(&c.ControlPlane.LocalIdentity, edge)
+	def(&c.ControlPlane.AuthzIdentity, envoy.AuthzIdentity(c.TrustDomain))
+	def(&c.Envoy.XDSIdentity, envoy.ControlPlaneIdentity(c.TrustDomain))
+	for i := range c.Authz.Issuers {
+		def(&c.Authz.Issuers[i].FeedIdentity, envoy.IssuerIdentity(c.TrustDomain))
+	}
+	if c.Issuer != nil && len(c.Issuer.FeedClients) == 0 {
+		c.Issuer.FeedClients = []string{envoy.AuthzIdentity(c.TrustDomain)}
+	}
+}
+
+// completeIssuer makes the issuer and the gateway find each other: people reach
+// the issuer through the gateway, under the gateway's URL.
+func (c *Config) completeIssuer(dir string) {
+	if c.Issuer == nil {
+		def(&c.Gateway.Issuer.URL, noIssuer)
+		return
+	}
+	def(&c.Issuer.URL, c.Gateway.PublicURL)
+	c.Issuer.SetDefaults(dir)
+	def(&c.Gateway.PublicURL, c.Issuer.URL)
+	def(&c.Gateway.Issuer.URL, "http://"+c.Issuer.Listen)
+}
+
+// completeAuthz lets the authorizer trust the site's issuer, directly and not
+// through the gateway, which needs the authorizer.
+func (c *Config) completeAuthz(dir string) {
+	if c.Issuer != nil && len(c.Authz.Issuers) == 0 {
+		c.Authz.Issuers = []authz.Issuer{{
+			Issuer:        c.Issuer.URL,
+			JWKSURL:       "http://" + c.Issuer.Listen + "/oauth/keys",
+			AllowInternal: true,
+			Feed:          c.Issuer.FeedListen,
+			FeedIdentity:  envoy.IssuerIdentity(c.TrustDomain),
+		}}
+	}
+	c.Authz.SetDefaults(dir)
+}
+
+func def[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}

@@ -1,0 +1,81 @@
+package app
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"gatehouse.dev/gatehouse/authz"
+	"gatehouse.dev/gatehouse/controlplane"
+	"gatehouse.dev/gatehouse/issuer"
+	"gatehouse.dev/gatehouse/sample"
+)
+
+// build makes the parts; none runs yet.
+func (s *site) build() error {
+	if s.has(Issuer) {
+		if err := s.buildIssuer(); err != nil {
+			return err
+		}
+	}
+	if s.has(Authz) {
+		if err := s.buildAuthz(); err != nil {
+			return err
+		}
+	}
+	var g gateway
+	if s.has(ControlPlane) {
+		server, err := s.buildControlPlane()
+		if err != nil {
+			return err
+		}
+		g = server
+	}
+	if s.options.Sample {
+		s.behind = append(s.behind, process{"sample services", sample.Run})
+	}
+	s.front = append(s.front,
+		process{"configuration", NewReloader(s.config, s.parts, g, s.logger).Run},
+		process{"certificates", s.maintain})
+	if s.has(Envoy) {
+		return s.buildEnvoy()
+	}
+	return nil
+}
+
+func (s *site) buildIssuer() error {
+	if s.config.Issuer == nil {
+		return fmt.Errorf("%s has no issuer: write an `issuer:` part, with its apis", s.config.Path())
+	}
+	i, err := issuer.New(*s.config.Issuer, issuer.Deps{Logger: s.log(Issuer), Registerer: prometheus.NewRegistry(), Now: time.Now})
+	if err != nil {
+		return err
+	}
+	s.behind = append(s.behind, process{string(Issuer), i.Run})
+	s.missing = append(s.missing, i.Missing)
+	return nil
+}
+
+func (s *site) buildAuthz() error {
+	a, err := authz.New(s.config.Authz, authz.Deps{Logger: s.log(Authz), Registerer: prometheus.NewRegistry(), Now: time.Now})
+	if err != nil {
+		return err
+	}
+	s.behind = append(s.behind, process{string(Authz), a.Run})
+	s.missing = append(s.missing, a.Missing)
+	return nil
+}
+
+func (s *site) buildControlPlane() (*controlplane.Server, error) {
+	c, err := controlplane.New(s.config.ControlPlane, s.config.Gateway, controlplane.Deps{Logger: s.log(ControlPlane), Registerer: prometheus.NewRegistry(), Now: time.Now})
+	if err != nil {
+		return nil, err
+	}
+	s.behind = append(s.behind, process{string(ControlPlane), c.Run})
+	s.missing = append(s.missing, c.Missing)
+	return c, nil
+}
+
+func (s *site) log(p Part) *slog.Logger { return s.logger.With("part", string(p)) }
