@@ -50,17 +50,12 @@ func (is *issuers) vouched(ctx context.Context, bearer string, r *rule) (*token.
 	return claims, nil
 }
 
-// accept finds the issuer that a token names, if the rule accepts it and it can
-// be asked.
+// accept finds the issuer that a token names, if the rule accepts it.
 func (is *issuers) accept(name string, r *rule) (*issuer, error) {
 	if !slices.Contains(r.issuers, name) {
 		return nil, deny(ReasonWrongIssuer, "the token is of issuer %.200q, the route accepts %q", name, r.issuers)
 	}
-	i, err := is.find(name)
-	if err != nil {
-		return nil, err
-	}
-	return i, i.lack()
+	return is.find(name)
 }
 
 func (is *issuers) verifierOf(issuer string) *token.Verifier {

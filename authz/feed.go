@@ -38,8 +38,8 @@ type feed struct {
 
 // dialFeed makes a connection that comes back quickly: by default gRPC would
 // wait up to two minutes between attempts.
-func dialFeed(address string, transport credentials.TransportCredentials) (*grpc.ClientConn, error) {
-	conn, err := grpc.NewClient(address,
+func dialFeed(address string, transport credentials.TransportCredentials, more ...grpc.DialOption) (*grpc.ClientConn, error) {
+	conn, err := grpc.NewClient(address, append(more,
 		grpc.WithTransportCredentials(transport),
 		grpc.WithNoProxy(),
 		grpc.WithConnectParams(grpc.ConnectParams{
@@ -47,7 +47,7 @@ func dialFeed(address string, transport credentials.TransportCredentials) (*grpc
 			MinConnectTimeout: 2 * time.Second,
 		}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 2 * time.Second}),
-	)
+	)...)
 	if err != nil {
 		return nil, fmt.Errorf("preparing the connection to feed %q: %w", address, err)
 	}

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 
 	revocationv1 "gatehouse.dev/gatehouse/proto/gatehouse/revocation/v1"
@@ -100,6 +102,60 @@ func TestFeedBackoff(t *testing.T) {
 		}
 		if n := len(s.watched); n > 350 {
 			t.Errorf("%d attempts in a minute", n)
+		}
+	})
+}
+
+// TestFeedBackoffStartsAnew once a stream has been current.
+func TestFeedBackoffStartsAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const good = 9
+		s := &scripted{watch: func(n int) (*scriptedStream, error) {
+			if n != good {
+				return nil, errors.New("no connection")
+			}
+			stream := streamOf(snapshotMessage("e", 2, true), heartbeatMessage("e", 2, time.Now()))
+			close(stream.messages)
+			return stream, nil
+		}}
+		s.follow(t, 10*time.Second)
+		if pause := s.watched[good+1].Sub(s.watched[good]); pause > firstPause {
+			t.Errorf("the first attempt came after %s", pause)
+		}
+	})
+}
+
+// TestFeedConnectsOften: gRPC's own waits between attempts to connect, which
+// grow to two minutes unless told otherwise, do not delay the feed's return.
+func TestFeedConnectsOften(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var dialled []time.Time
+		conn, err := dialFeed("passthrough:feed", insecure.NewCredentials(), grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			dialled = append(dialled, time.Now())
+			return nil, errors.New("nobody there")
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		state := &revocations{now: time.Now, purged: func(string) {}}
+		f := &feed{client: revocationv1.NewRevocationFeedClient(conn), state: state, logger: slog.New(slog.DiscardHandler), now: time.Now}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+		defer cancel()
+		if err := f.Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		conn.Close()
+		synctest.Wait()
+		for i := 1; i < len(dialled); i++ {
+			if pause := dialled[i].Sub(dialled[i-1]); pause > time.Second {
+				t.Fatalf("attempt %d came after %s", i, pause)
+			}
+		}
+		if len(dialled) < 600 {
+			t.Errorf("%d attempts in 10 minutes", len(dialled))
 		}
 	})
 }

@@ -11,7 +11,7 @@ import (
 
 // soonestFetch is the least time between two fetches of one key set, whatever
 // unknown keys tokens name.
-const soonestFetch = 5 * time.Second
+const soonestFetch = time.Second
 
 func newIssuers(config Config, m *metrics, logger *slog.Logger, now func() time.Time) (*issuers, error) {
 	cache, err := token.NewCache(config.TokenCacheBytes)
