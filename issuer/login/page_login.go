@@ -15,6 +15,9 @@ import (
 // maxPassword bounds what is hashed, in bytes.
 const maxPassword = 1024
 
+// maxWait is how long a login may wait for the password hashes of others.
+const maxWait = 10 * time.Second
+
 // Attempt is one try to log in. What was typed is not in it: people type
 // passwords into the wrong field.
 type Attempt struct {
@@ -99,7 +102,10 @@ func (p *Pages) prove(ctx context.Context, typed, password, address string) (*st
 	if len(password) > maxPassword {
 		password = ""
 	}
-	// For nobody the hash is empty, and its verification takes as long.
+	// Hashing waits for its turn, but not for ever. For nobody the hash is
+	// empty, and its verification takes as long.
+	ctx, cancel := context.WithTimeout(ctx, maxWait)
+	defer cancel()
 	good, err := p.deps.Passwords.Verify(ctx, user.Password, password)
 	if err != nil {
 		return nil, 0, fmt.Errorf("verifying a password: %w", err)

@@ -43,17 +43,10 @@ func (p *Pages) admit(ctx context.Context, w http.ResponseWriter, r *http.Reques
 		ID: store.NewID("ses_"), Cookie: store.HashOf(secret), UserID: user.ID,
 		AuthTime: now, ExpiresAt: now.Add(p.config.SessionLifetime),
 	}
-	before, err := p.visitor(r)
-	if err != nil {
-		return err
-	}
-	if _, err := p.deps.People.CreateSession(ctx, session); err != nil {
-		return fmt.Errorf("creating a session: %w", err)
-	}
-	if before.session != nil && before.user.ID != user.ID {
-		if err := p.deps.People.RevokeSession(ctx, before.session.ID); err != nil {
-			return fmt.Errorf("ending the previous person's session: %w", err)
-		}
+	// The browser's old session goes on under the new secret if it is the same
+	// person's, and ends if it is another's.
+	if _, err := p.deps.People.ReplaceSession(ctx, store.HashOf(p.secret(r)), session); err != nil {
+		return fmt.Errorf("storing a session: %w", err)
 	}
 	http.SetCookie(w, p.cookies.cookie(p.cookies.name("session"), secret))
 	return nil

@@ -1,0 +1,104 @@
+package issuer
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"gatehouse.dev/gatehouse/issuer/login"
+)
+
+// audit records what happened to whom, as one structured event each; never a
+// secret, a code or a token.
+type audit struct {
+	logger  *slog.Logger
+	metrics *metrics
+}
+
+// issued records tokens that left.
+func (a *audit) issued(ctx context.Context, grantType, clientID string) {
+	a.metrics.tokens.WithLabelValues(grantType).Inc()
+	a.logger.LogAttrs(ctx, slog.LevelInfo, "token issued", slog.String("event", "token"), slog.String("result", "success"),
+		slog.String("grant_type", grantType), slog.String("client_id", clientID))
+}
+
+// refused records a request that a machine got an error for. 500s are ours and
+// logged as errors.
+func (a *audit) refused(ctx context.Context, endpoint string, f *failure) {
+	a.metrics.refusals.WithLabelValues(endpoint, f.code).Inc()
+	level, message := slog.LevelInfo, "request refused"
+	if f.status == http.StatusInternalServerError {
+		level, message = slog.LevelError, "request failed"
+	}
+	attrs := []slog.Attr{slog.String("event", "refusal"), slog.String("endpoint", endpoint), slog.String("error", f.code), slog.String("reason", f.description)}
+	if f.cause != nil {
+		attrs = append(attrs, slog.String("cause", f.cause.Error()))
+	}
+	a.logger.LogAttrs(ctx, level, message, attrs...)
+}
+
+// replayed records that a code or refresh token came a second time: somebody
+// else may hold it.
+func (a *audit) replayed(ctx context.Context, what, clientID string) {
+	a.metrics.replays.WithLabelValues(what).Inc()
+	a.logger.LogAttrs(ctx, slog.LevelWarn, "a used credential came again and its grant was revoked",
+		slog.String("event", "replay"), slog.String("credential", what), slog.String("client_id", clientID))
+}
+
+// revoked records what a client revoked of its own.
+func (a *audit) revoked(ctx context.Context, kind, id, clientID string) {
+	a.metrics.revocations.WithLabelValues(kind).Inc()
+	a.logger.LogAttrs(ctx, slog.LevelInfo, "revoked", slog.String("event", "revocation"),
+		slog.String("kind", kind), slog.String("id", id), slog.String("client_id", clientID))
+}
+
+// granted records that a person's authorization went to a client.
+func (a *audit) granted(ctx context.Context, userID, clientID, sessionID string, scopes []string) {
+	a.logger.LogAttrs(ctx, slog.LevelInfo, "authorization granted", slog.String("event", "grant"), slog.String("result", "success"),
+		slog.String("subject", userID), slog.String("client_id", clientID), slog.String("sid", sessionID), slog.Any("scopes", scopes))
+}
+
+// denied records an authorization that went back to the client as an error.
+func (a *audit) denied(ctx context.Context, clientID, code string) {
+	a.metrics.refusals.WithLabelValues("authorize", code).Inc()
+	a.logger.LogAttrs(ctx, slog.LevelInfo, "authorization refused", slog.String("event", "grant"), slog.String("result", "failure"),
+		slog.String("client_id", clientID), slog.String("error", code))
+}
+
+// attempted records a login attempt. A failure for an account that does not
+// exist has no subject.
+func (a *audit) attempted(ctx context.Context, attempt login.Attempt) {
+	a.metrics.logins.WithLabelValues(attempt.Result).Inc()
+	level := slog.LevelInfo
+	if attempt.Result != "success" {
+		level = slog.LevelWarn
+	}
+	a.logger.LogAttrs(ctx, level, "login attempt", slog.String("event", "authentication"), slog.String("result", attempt.Result),
+		slog.String("subject", attempt.UserID), slog.String("address", attempt.Address))
+}
+
+// metrics are counted by labels that a caller cannot multiply.
+type metrics struct {
+	tokens, refusals, replays, revocations, logins *prometheus.CounterVec
+}
+
+func newMetrics(r prometheus.Registerer) (*metrics, error) {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "gatehouse", Subsystem: "issuer", Name: name, Help: help}, labels)
+	}
+	m := &metrics{
+		tokens:      counter("tokens_total", "Token responses, by grant type.", "grant_type"),
+		refusals:    counter("refusals_total", "Requests answered with an error, by endpoint and error code.", "endpoint", "error"),
+		replays:     counter("replays_total", "Used codes and refresh tokens that came again.", "credential"),
+		revocations: counter("revocations_total", "Revocations by clients, by kind.", "kind"),
+		logins:      counter("logins_total", "Login attempts, by result.", "result"),
+	}
+	for _, c := range []prometheus.Collector{m.tokens, m.refusals, m.replays, m.revocations, m.logins} {
+		if err := r.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}

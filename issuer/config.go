@@ -1,0 +1,121 @@
+package issuer
+
+import (
+	"path/filepath"
+	"time"
+
+	"gatehouse.dev/gatehouse/internal/conf"
+	"gatehouse.dev/gatehouse/internal/serve"
+)
+
+// Config is the issuer's configuration, `issuer:` in gatehouse.yaml.
+type Config struct {
+	// The issuer identifier: the `iss` of every token and the public base of
+	// every endpoint, as https://HOST[:PORT] without a path. Plain http only
+	// for a loopback host. Danger: changing it makes every token and every
+	// client's configuration invalid. Default: https://localhost:8443.
+	URL string `yaml:"url"`
+	// The loopback address of the plain HTTP listener that Envoy leads to.
+	// Danger: throttling believes the X-Forwarded-For that comes from there.
+	// Default: 127.0.0.1:9400.
+	Listen string `yaml:"listen"`
+	// Where authorizers follow revocations (gRPC): unix:PATH, a 0600 socket, or
+	// HOST:PORT, which needs `identity`. Default: unix:run/feed.sock in data_dir.
+	FeedListen string `yaml:"feed_listen"`
+	// The 0600 Unix socket of `gatehouse client|user|keys`. Danger: whoever may
+	// open it administers the issuer. Default: unix:run/admin.sock in data_dir.
+	AdminSocket string `yaml:"admin_socket"`
+	// The database file, mode 0600. Default: issuer.db in data_dir.
+	Database conf.Path `yaml:"database"`
+	// The file with the key that encrypts the signing keys at rest: 32 random
+	// bytes in base64, mode 0600; made if missing. Danger: without it the
+	// signing keys are lost and everybody has to log in again; with it and the
+	// database anybody can sign. Default: keys/issuer.kek in data_dir.
+	KeyEncryptionKey conf.Path `yaml:"key_encryption_key"`
+	// This part's certificate for mutual TLS with authorizers. Default: none,
+	// Unix sockets only.
+	Identity serve.Identity `yaml:"identity"`
+	// SPIFFE ids that may follow revocations over mutual TLS. Default:
+	// spiffe://TRUST_DOMAIN/authz.
+	FeedClients []string `yaml:"feed_clients"`
+	// The loopback address of /metrics, /livez and /readyz. Default:
+	// 127.0.0.1:9491.
+	Telemetry string `yaml:"telemetry"`
+	// How long an access token lives, 1s to 10m. Default: 10m.
+	AccessTokenLifetime time.Duration `yaml:"access_token_lifetime"`
+	// How long an ID token lives, 1s to 1h. Default: 10m.
+	IDTokenLifetime time.Duration `yaml:"id_token_lifetime"`
+	// How long an authorization code lives, 1s to 60s (RFC 9700 asks for
+	// short). Default: 60s.
+	CodeLifetime time.Duration `yaml:"code_lifetime"`
+	// How long a grant can be refreshed after the login, however often it is
+	// used; at most 8760h. Default: 720h.
+	RefreshLifetime time.Duration `yaml:"refresh_lifetime"`
+	// How long a used refresh token still returns its successor, so that a lost
+	// answer does not log the user out; at most 60s. Danger: a stolen token can
+	// be used unnoticed for as long. Default: 10s.
+	RefreshGrace time.Duration `yaml:"refresh_grace"`
+	// How long a person stays logged in at the issuer, at most 720h. Default:
+	// 12h.
+	SessionLifetime time.Duration `yaml:"session_lifetime"`
+	// When signing keys change.
+	Keys KeySchedule `yaml:"keys"`
+	// The APIs that tokens are for. Default: none; then tokens open nothing but
+	// userinfo.
+	APIs []API `yaml:"apis"`
+	// The scopes that a role gives to a person, by the role's name. A person's
+	// token carries only scopes of the person's roles. Default: none.
+	Roles map[string][]string `yaml:"roles"`
+}
+
+// KeySchedule is the life of signing keys: next (published) → active → retired.
+type KeySchedule struct {
+	// How long a key is published before it signs. Danger: shorter than the
+	// JWKS caches of those who verify (10m for Envoy), and they deny good
+	// tokens during a rotation. Default: 15m.
+	PublishLead time.Duration `yaml:"publish_lead"`
+	// How long a key signs; longer than publish_lead. Default: 720h.
+	RotateEvery time.Duration `yaml:"rotate_every"`
+}
+
+// API is a resource server: the audience that it accepts, and its scopes.
+type API struct {
+	// The audience of its tokens: an absolute URI that names this API alone.
+	Audience string `yaml:"audience"`
+	// Its scopes; each belongs to one API, so that a scope tells the audience.
+	Scopes []string `yaml:"scopes"`
+	// Ids of confidential clients that are this API: they may introspect the
+	// tokens for its audience. Default: none.
+	Introspectors []string `yaml:"introspectors"`
+}
+
+// SetDefaults fills what is empty; sockets and files go below dataDir.
+func (c *Config) SetDefaults(dataDir string) {
+	setDefault(&c.URL, "https://localhost:8443")
+	setDefault(&c.Listen, "127.0.0.1:9400")
+	setDefault(&c.FeedListen, "unix:run/feed.sock")
+	setDefault(&c.AdminSocket, "unix:run/admin.sock")
+	setDefault(&c.Database, conf.Path(filepath.Join(dataDir, "issuer.db")))
+	setDefault(&c.KeyEncryptionKey, conf.Path(filepath.Join(dataDir, "keys", "issuer.kek")))
+	setDefault(&c.Telemetry, "127.0.0.1:9491")
+	setDefault(&c.AccessTokenLifetime, maxAccessTokenLifetime)
+	setDefault(&c.IDTokenLifetime, 10*time.Minute)
+	setDefault(&c.CodeLifetime, maxCodeLifetime)
+	setDefault(&c.RefreshLifetime, 30*24*time.Hour)
+	setDefault(&c.RefreshGrace, 10*time.Second)
+	setDefault(&c.SessionLifetime, 12*time.Hour)
+	setDefault(&c.Keys.PublishLead, 15*time.Minute)
+	setDefault(&c.Keys.RotateEvery, 30*24*time.Hour)
+	if len(c.FeedClients) == 0 {
+		c.FeedClients = []string{"spiffe://gatehouse.local/authz"}
+	}
+	c.FeedListen = serve.Absolute(dataDir, c.FeedListen)
+	c.AdminSocket = serve.Absolute(dataDir, c.AdminSocket)
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}

@@ -1,0 +1,98 @@
+package issuer
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func soundConfig() Config {
+	c := Config{
+		APIs: []API{
+			{Audience: "https://orders.example", Scopes: []string{"read:orders", "write:orders"}, Introspectors: []string{"orders"}},
+			{Audience: "https://profile.example", Scopes: []string{"read:profile"}},
+		},
+		Roles: map[string][]string{"customer": {"read:orders", "read:profile"}},
+	}
+	c.SetDefaults("/data")
+	return c
+}
+
+func TestDefaults(t *testing.T) {
+	c := Config{Database: "/elsewhere.db", FeedListen: "unix:feed.sock"}
+	c.SetDefaults("/data")
+	if vs := c.Validate(); vs != nil {
+		t.Error(vs)
+	}
+	got := []string{c.URL, c.Listen, c.FeedListen, c.AdminSocket, string(c.Database), string(c.KeyEncryptionKey), c.Telemetry}
+	want := []string{"https://localhost:8443", "127.0.0.1:9400", "unix:/data/feed.sock", "unix:/data/run/admin.sock", "/elsewhere.db", "/data/keys/issuer.kek", "127.0.0.1:9491"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Each row breaks one thing; exactly its key is reported.
+func TestValidate(t *testing.T) {
+	if sound := soundConfig(); sound.Validate() != nil {
+		t.Fatal(sound.Validate())
+	}
+	for _, row := range []struct {
+		key   string
+		spoil func(*Config)
+	}{
+		{"url", func(c *Config) { c.URL = "http://issuer.example" }},
+		{"url", func(c *Config) { c.URL = "https://issuer.example/" }},
+		{"url", func(c *Config) { c.URL = "https://issuer.example/path" }},
+		{"url", func(c *Config) { c.URL = "https://issuer.example?q" }},
+		{"url", func(c *Config) { c.URL = "https://user@issuer.example" }},
+		{"url", func(c *Config) { c.URL = "https://Issuer.example" }},
+		{"url", func(c *Config) { c.URL = "issuer.example" }},
+		{"url", func(c *Config) { c.URL = "https://:8443" }},
+		{"listen", func(c *Config) { c.Listen = "0.0.0.0:9400" }},
+		{"telemetry", func(c *Config) { c.Telemetry = ":9491" }},
+		{"feed_listen", func(c *Config) { c.FeedListen = "127.0.0.1:9500" }},
+		{"admin_socket", func(c *Config) { c.AdminSocket = "127.0.0.1:9501" }},
+		{"admin_socket", func(c *Config) { c.AdminSocket = "unix:" + strings.Repeat("x", 120) }},
+		{"identity.key", func(c *Config) { c.Identity.Certificate, c.Identity.CA = "c", "a" }},
+		{"feed_clients[0]", func(c *Config) { c.FeedClients = []string{"authz"} }},
+		{"access_token_lifetime", func(c *Config) { c.AccessTokenLifetime = 11 * time.Minute }},
+		{"access_token_lifetime", func(c *Config) { c.AccessTokenLifetime = -time.Second }},
+		{"id_token_lifetime", func(c *Config) { c.IDTokenLifetime = 2 * time.Hour }},
+		{"code_lifetime", func(c *Config) { c.CodeLifetime = 61 * time.Second }},
+		{"refresh_lifetime", func(c *Config) { c.RefreshLifetime = 9000 * time.Hour }},
+		{"refresh_grace", func(c *Config) { c.RefreshGrace = time.Hour }},
+		{"session_lifetime", func(c *Config) { c.SessionLifetime = 1000 * time.Hour }},
+		{"keys.publish_lead", func(c *Config) { c.Keys.PublishLead = time.Millisecond }},
+		{"keys.rotate_every", func(c *Config) { c.Keys.RotateEvery = c.Keys.PublishLead }},
+		{"apis[0].audience", func(c *Config) { c.APIs[0].Audience = "orders" }},
+		{"apis[0].audience", func(c *Config) { c.APIs[0].Audience = "https://orders.example#f" }},
+		{"apis[0].audience", func(c *Config) { c.APIs[0].Audience = c.URL }},
+		{"apis[1].audience", func(c *Config) { c.APIs[1].Audience = c.APIs[0].Audience }},
+		{"apis[1].scopes[0]", func(c *Config) { c.APIs[1].Scopes = []string{"read:orders"}; c.Roles = nil }},
+		{"apis[0].scopes[1]", func(c *Config) { c.APIs[0].Scopes[1] = "read:orders" }},
+		{"apis[0].scopes[1]", func(c *Config) { c.APIs[0].Scopes[1] = "two words" }},
+		{"apis[0].scopes[1]", func(c *Config) { c.APIs[0].Scopes[1] = "openid" }},
+		{"apis[0].introspectors[0]", func(c *Config) { c.APIs[0].Introspectors[0] = "" }},
+		{"apis[1].scopes", func(c *Config) { c.APIs[1].Scopes = nil; c.Roles = nil }},
+		{"roles.customer[1]", func(c *Config) { c.Roles["customer"][1] = "read:nothing" }},
+		{"roles", func(c *Config) { c.Roles["a,b"] = nil }},
+	} {
+		c := soundConfig()
+		row.spoil(&c)
+		vs := c.Validate()
+		if len(vs) != 1 || vs[0].Key != row.key || vs[0].Remedy == "" {
+			t.Errorf("%s: reported %v", row.key, vs)
+		}
+	}
+}
+
+// Everything wrong comes out at once.
+func TestValidateReportsAll(t *testing.T) {
+	c := soundConfig()
+	c.URL, c.CodeLifetime, c.APIs[0].Audience, c.Roles["customer"][0] = "x", time.Hour, "x", "x"
+	if vs := c.Validate(); len(vs) != 4 {
+		t.Errorf("reported %d: %v", len(vs), vs)
+	}
+}

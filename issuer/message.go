@@ -1,0 +1,132 @@
+package issuer
+
+import (
+	"time"
+
+	"github.com/zitadel/oidc/v3/pkg/oidc"
+
+	"gatehouse.dev/gatehouse/issuer/login"
+	"gatehouse.dev/gatehouse/issuer/store"
+	"gatehouse.dev/gatehouse/token"
+)
+
+// This file is the seam to zitadel/oidc: what goes over the wire is built from
+// its messages, and nowhere else is it imported.
+
+// Grant types that work, by their registered names.
+const (
+	grantAuthorizationCode = string(oidc.GrantTypeCode)
+	grantRefreshToken      = string(oidc.GrantTypeRefreshToken)
+	grantClientCredentials = string(oidc.GrantTypeClientCredentials)
+)
+
+// metadata is the provider's description: OpenID Connect Discovery §3 and
+// RFC 8414 §2 in one document.
+type metadata struct {
+	*oidc.DiscoveryConfiguration
+	// RFC 9207 §3.
+	IssInResponse bool `json:"authorization_response_iss_parameter_supported"`
+}
+
+// describe advertises exactly what works.
+func describe(c Config, scopes []string) metadata {
+	methods := []oidc.AuthMethod{oidc.AuthMethodBasic, oidc.AuthMethodPost, oidc.AuthMethodNone}
+	return metadata{IssInResponse: true, DiscoveryConfiguration: &oidc.DiscoveryConfiguration{
+		Issuer:                                    c.URL,
+		AuthorizationEndpoint:                     c.URL + pathAuthorize,
+		TokenEndpoint:                             c.URL + pathToken,
+		IntrospectionEndpoint:                     c.URL + pathIntrospect,
+		UserinfoEndpoint:                          c.URL + pathUserinfo,
+		RevocationEndpoint:                        c.URL + pathRevoke,
+		EndSessionEndpoint:                        c.URL + login.PathEndSession,
+		JwksURI:                                   c.URL + pathKeys,
+		ScopesSupported:                           append(append([]string{}, oidcScopes...), scopes...),
+		ResponseTypesSupported:                    []string{string(oidc.ResponseTypeCode)},
+		ResponseModesSupported:                    []string{string(oidc.ResponseModeQuery)},
+		GrantTypesSupported:                       []oidc.GrantType{oidc.GrantTypeCode, oidc.GrantTypeRefreshToken, oidc.GrantTypeClientCredentials},
+		SubjectTypesSupported:                     []string{"public"},
+		IDTokenSigningAlgValuesSupported:          []string{signingAlgorithm},
+		TokenEndpointAuthMethodsSupported:         methods,
+		RevocationEndpointAuthMethodsSupported:    methods,
+		IntrospectionEndpointAuthMethodsSupported: methods[:2],
+		ClaimsSupported:                           []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "at_hash", "azp", "sid", "amr", "name", "preferred_username", "email"},
+		CodeChallengeMethodsSupported:             []oidc.CodeChallengeMethod{oidc.CodeChallengeMethodS256},
+	}}
+}
+
+// tokenResponse is RFC 6749 §5.1 with the ID token of OpenID Connect Core
+// §3.1.3.3.
+type tokenResponse = oidc.AccessTokenResponse
+
+func bearerResponse(accessToken string, lifetime time.Duration, scopes []string) *tokenResponse {
+	return &tokenResponse{
+		AccessToken: accessToken,
+		TokenType:   oidc.BearerToken,
+		ExpiresIn:   uint64(max(lifetime/time.Second, 1)),
+		Scope:       scopes,
+	}
+}
+
+// verifierMatches tells whether a PKCE verifier belongs to an S256 challenge
+// (RFC 7636 §4.6).
+func verifierMatches(challenge, verifier string) bool {
+	return oidc.VerifyCodeChallenge(&oidc.CodeChallenge{Challenge: challenge, Method: oidc.CodeChallengeMethodS256}, verifier)
+}
+
+// idTokenClaims are OpenID Connect Core §2 for a login by password.
+func idTokenClaims(issuer string, t personTokens, accessToken string, lifetime time.Duration) (*oidc.IDTokenClaims, error) {
+	hash, err := oidc.ClaimHash(accessToken, signingAlgorithm)
+	if err != nil {
+		return nil, err
+	}
+	return &oidc.IDTokenClaims{
+		TokenClaims: oidc.TokenClaims{
+			Issuer:                          issuer,
+			Subject:                         t.grant.UserID,
+			Audience:                        oidc.Audience{t.grant.ClientID},
+			AuthorizedParty:                 t.grant.ClientID,
+			IssuedAt:                        oidc.FromTime(t.issuedAt),
+			Expiration:                      oidc.FromTime(t.issuedAt.Add(lifetime)),
+			AuthTime:                        oidc.FromTime(t.grant.AuthTime),
+			AuthenticationMethodsReferences: oidc.AuthenticationMethodsReferences{"pwd"},
+			Nonce:                           t.nonce,
+		},
+		AccessTokenHash: hash,
+		SessionID:       t.grant.SessionID,
+	}, nil
+}
+
+// userInfo is what the scopes let a client know of a person (OpenID Connect
+// Core §5.4).
+func userInfo(u store.User, has func(scope string) bool) *oidc.UserInfo {
+	info := &oidc.UserInfo{Subject: u.ID}
+	if has(scopeProfile) {
+		info.Name, info.PreferredUsername = u.Name, string(u.Login)
+	}
+	if has(scopeEmail) {
+		info.Email = u.Email
+	}
+	return info
+}
+
+// introspection is RFC 7662 §2.2; its zero value says "not active" and nothing
+// else.
+type introspection = oidc.IntrospectionResponse
+
+func introspectedClaims(c *token.Claims) *introspection {
+	return &introspection{
+		Active: true, TokenType: oidc.BearerToken,
+		Issuer: c.Issuer(), Subject: c.Subject(), Audience: c.Audience(), ClientID: c.ClientID(),
+		Scope: c.Scopes(), JWTID: c.ID(),
+		IssuedAt: oidc.FromTime(c.IssuedAt()), Expiration: oidc.FromTime(c.ExpiresAt()),
+	}
+}
+
+// introspectedGrant describes a refresh token, which is nothing but its grant.
+func introspectedGrant(issuer string, g store.Grant) *introspection {
+	return &introspection{
+		Active: true, TokenType: "refresh_token",
+		Issuer: issuer, Subject: g.UserID, ClientID: g.ClientID, Scope: g.Scopes,
+		IssuedAt: oidc.FromTime(g.IssuedAt), Expiration: oidc.FromTime(g.ExpiresAt),
+	}
+}

@@ -1,0 +1,133 @@
+package issuer
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"gatehouse.dev/gatehouse/issuer/store"
+)
+
+// accessToken is what an access token says.
+type accessToken struct {
+	subject  string
+	clientID string
+	scopes   []string
+	audience []string
+	issuedAt time.Time
+	// person is what only people's tokens have; nil for a client's own.
+	person *personClaims
+	// notAfter ends the token early; zero: it does not.
+	notAfter time.Time
+}
+
+type personClaims struct {
+	roles     []string
+	sessionID string
+	grantID   string
+	authTime  time.Time
+}
+
+// accessClaims are RFC 9068 §2.2 with our own roles, sid and grant_id.
+type accessClaims struct {
+	Issuer    string   `json:"iss"`
+	Subject   string   `json:"sub"`
+	Audience  any      `json:"aud"`
+	ClientID  string   `json:"client_id"`
+	Scope     string   `json:"scope"`
+	Roles     []string `json:"roles,omitempty"`
+	ID        string   `json:"jti"`
+	IssuedAt  int64    `json:"iat"`
+	ExpiresAt int64    `json:"exp"`
+	SessionID string   `json:"sid,omitempty"`
+	GrantID   string   `json:"grant_id,omitempty"`
+	AuthTime  int64    `json:"auth_time,omitempty"`
+}
+
+// mintAccess signs an access token and has it verified by the rules that
+// gateways verify with, before it leaves.
+func (s *server) mintAccess(ctx context.Context, t accessToken) (signed string, expiresAt time.Time, err error) {
+	expiresAt = t.issuedAt.Add(s.config.AccessTokenLifetime)
+	if !t.notAfter.IsZero() && t.notAfter.Before(expiresAt) {
+		expiresAt = t.notAfter
+	}
+	claims := accessClaims{
+		Issuer: s.config.URL, Subject: t.subject, Audience: singleOrList(t.audience),
+		ClientID: t.clientID, Scope: strings.Join(t.scopes, " "), ID: store.NewID(""),
+		IssuedAt: t.issuedAt.Unix(), ExpiresAt: expiresAt.Unix(),
+	}
+	if p := t.person; p != nil {
+		claims.Roles, claims.SessionID, claims.GrantID, claims.AuthTime = p.roles, p.sessionID, p.grantID, p.authTime.Unix()
+	}
+	payload, err := json.Marshal(claims)
+	if err != nil {
+		return "", expiresAt, fmt.Errorf("encoding access token claims: %w", err)
+	}
+	if signed, err = s.tokens.SignAccessToken(ctx, payload); err != nil {
+		return "", expiresAt, fmt.Errorf("signing an access token: %w", err)
+	}
+	return signed, expiresAt, nil
+}
+
+// singleOrList writes one audience as a string and more as an array (RFC 7519
+// §4.1.3).
+func singleOrList(audience []string) any {
+	if len(audience) == 1 {
+		return audience[0]
+	}
+	return audience
+}
+
+// personTokens are what one answer to a person's client is made from.
+type personTokens struct {
+	grant    store.Grant
+	user     store.User
+	scopes   []string
+	issuedAt time.Time
+	// nonce goes into the ID token of a code's redemption only (OpenID Connect
+	// Core §12.2).
+	nonce string
+	// refresh is the plain refresh token; empty: none.
+	refresh string
+}
+
+// mintPerson makes the answer: access token, refresh token, and an ID token
+// where openid was granted.
+func (s *server) mintPerson(ctx context.Context, t personTokens) (*tokenResponse, error) {
+	signed, expiresAt, err := s.mintAccess(ctx, accessToken{
+		subject: t.grant.UserID, clientID: t.grant.ClientID,
+		scopes: t.scopes, audience: s.catalog.audiences(t.scopes),
+		issuedAt: t.issuedAt, notAfter: t.grant.ExpiresAt,
+		person: &personClaims{roles: t.user.Roles, sessionID: t.grant.SessionID, grantID: t.grant.ID, authTime: t.grant.AuthTime},
+	})
+	if err != nil {
+		return nil, err
+	}
+	response := bearerResponse(signed, expiresAt.Sub(t.issuedAt), t.scopes)
+	response.RefreshToken = t.refresh
+	if !hasScope(t.scopes, scopeOpenID) {
+		return response, nil
+	}
+	if response.IDToken, err = s.mintID(ctx, t, signed); err != nil {
+		return nil, err
+	}
+	return response, nil
+}
+
+func (s *server) mintID(ctx context.Context, t personTokens, access string) (string, error) {
+	claims, err := idTokenClaims(s.config.URL, t, access, s.config.IDTokenLifetime)
+	if err != nil {
+		return "", fmt.Errorf("making ID token claims: %w", err)
+	}
+	payload, err := json.Marshal(claims)
+	if err != nil {
+		return "", fmt.Errorf("encoding ID token claims: %w", err)
+	}
+	signed, err := s.keys.Sign(ctx, "JWT", payload)
+	if err != nil {
+		return "", fmt.Errorf("signing an ID token: %w", err)
+	}
+	return signed, nil
+}

@@ -1,0 +1,354 @@
+package issuer
+
+import (
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Every page has the headers that keep it from being framed, cached, sniffed
+// and talked into loading or running anything.
+func TestPageHeaders(t *testing.T) {
+	s := newSite(t)
+	b := s.browser()
+	login := b.get(pathAuthorize + "?" + authorization().Encode())
+	wrong := b.submit(login, "login", "alice", "password", "no")
+	consent := b.submit(login, "login", "alice", "password", rightWords)
+	policy := regexp.MustCompile(`^default-src 'none'; style-src 'sha256-[A-Za-z0-9+/]{43}='; form-action 'self'( https://app\.example)?; base-uri 'none'; frame-ancestors 'none'$`)
+	for name, page := range map[string]answer{
+		"login": login, "wrong password": wrong, "consent": consent, "logout": b.get("/oauth/end-session"),
+		"nobody to log out": s.browser().get("/oauth/end-session"), "a lost flow": b.get("/oauth/login?flow=x"),
+		"a bad request": b.get(pathAuthorize), "a forged form": b.post("/oauth/login", login.fields("csrf", "x")),
+	} {
+		want := map[string]string{
+			"Cache-Control": "no-store", "X-Frame-Options": "DENY", "X-Content-Type-Options": "nosniff",
+			"Referrer-Policy": "same-origin", "Content-Type": "text/html; charset=utf-8", "Cross-Origin-Resource-Policy": "same-origin",
+			"Access-Control-Allow-Origin": "", "Set-Cookie": page.Header.Get("Set-Cookie"),
+		}
+		for header, value := range want {
+			if got := page.Header.Get(header); got != value {
+				t.Errorf("%s: %s is %q", name, header, got)
+			}
+		}
+		if got := page.Header.Get("Content-Security-Policy"); !policy.MatchString(got) {
+			t.Errorf("%s: Content-Security-Policy is %q", name, got)
+		}
+		for _, forbidden := range []string{"<script", "javascript:", "onclick", "onload", " style=", "src=", "http://"} {
+			if strings.Contains(page.body, forbidden) {
+				t.Errorf("%s has %q", name, forbidden)
+			}
+		}
+		for _, wanted := range []string{`<html lang="en">`, "<main>", "<h1>", "<title>", "viewport", "prefers-color-scheme: dark"} {
+			if !strings.Contains(page.body, wanted) {
+				t.Errorf("%s lacks %q", name, wanted)
+			}
+		}
+	}
+	if strings.Count(login.body, "<label for=") != 2 || !strings.Contains(wrong.body, `role="alert"`) || !strings.Contains(wrong.body, `aria-invalid="true"`) {
+		t.Error("the login form does not say what its fields and its problem are")
+	}
+}
+
+// What machines get has headers as well.
+func TestMachineHeaders(t *testing.T) {
+	s := newSite(t)
+	for _, path := range []string{pathToken, pathRevoke, pathIntrospect, pathUserinfo, pathKeys, pathDiscovery, "/nothing"} {
+		a := s.request("POST", path, "")
+		if a.Header.Get("X-Content-Type-Options") != "nosniff" || a.Header.Get("Cache-Control") != "no-store" || a.Header.Get("X-Frame-Options") != "DENY" {
+			t.Errorf("%s: %v", path, a.Header)
+		}
+	}
+}
+
+// Paths and methods are matched exactly.
+func TestRouting(t *testing.T) {
+	s := newSite(t)
+	for target, status := range map[string]int{
+		"GET /": 404, "GET /oauth": 404, "GET /oauth/": 404, "GET /oauth/keys/": 404, "GET //oauth/keys": 404, "GET /oauth/./keys": 404,
+		"GET /OAUTH/keys": 404, "GET /oauth/%6beys": 404, "GET /oauth/keys": 200, "HEAD /oauth/keys": 200, "POST /oauth/keys": 405,
+		"DELETE /oauth/token": 405, "OPTIONS /oauth/token": 405, "PUT /oauth/userinfo": 405, "GET /healthz": 404, "GET /oauth/authorize/callback": 404,
+		"GET /.well-known/openid-configuration/x": 404, "POST /.well-known/openid-configuration": 405, "PATCH /oauth/login": 405,
+	} {
+		method, path, _ := strings.Cut(target, " ")
+		if a := s.request(method, path, ""); a.StatusCode != status {
+			t.Errorf("%s: %d, want %d", target, a.StatusCode, status)
+		}
+	}
+}
+
+// One row, one way to make a browser send our forms for somebody else.
+func TestCSRF(t *testing.T) {
+	s := newSite(t)
+	from := func(site, origin string) func(*http.Request) {
+		return func(r *http.Request) {
+			r.Header.Set("Sec-Fetch-Site", site)
+			r.Header.Set("Origin", origin)
+		}
+	}
+	ours := from("same-origin", s.url)
+	for _, row := range []struct {
+		name   string
+		pairs  []string
+		change func(*http.Request)
+		good   bool
+	}{
+		{"our own form", nil, ours, true},
+		{"a client that says nothing", nil, func(r *http.Request) { r.Header.Del("Origin"); r.Header.Del("Sec-Fetch-Site") }, true},
+		{"no token", []string{"csrf", ""}, ours, false},
+		{"another token", []string{"csrf", "x"}, ours, false},
+		{"another site with the right token", nil, from("cross-site", "https://evil.example"), false},
+		{"a sibling host", nil, from("same-site", "https://evil.localhost"), false},
+		{"an opaque origin", nil, from("same-origin", "null"), false},
+		{"site and origin disagree", nil, from("same-origin", "https://evil.example"), false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			b := s.browser()
+			login := b.get(pathAuthorize + "?" + authorization("prompt", "consent").Encode())
+			a := b.post("/oauth/login", login.fields(append([]string{"login", "alice", "password", rightWords}, row.pairs...)...), row.change)
+			if accepted := a.StatusCode == http.StatusSeeOther; accepted != row.good || !row.good && a.StatusCode != 403 {
+				t.Errorf("login: %d", a.StatusCode)
+			}
+			consent := b.submit(login, "login", "alice", "password", rightWords)
+			a = b.post("/oauth/consent", consent.fields(append([]string{"decision", "allow"}, row.pairs...)...), row.change)
+			if accepted := a.StatusCode == http.StatusSeeOther; accepted != row.good || !row.good && a.StatusCode != 403 {
+				t.Errorf("consent: %d", a.StatusCode)
+			}
+			end := b.get("/oauth/end-session")
+			a = b.post("/oauth/end-session", end.fields(row.pairs...), row.change)
+			if accepted := a.StatusCode == http.StatusSeeOther; accepted != row.good {
+				t.Errorf("logout: %d", a.StatusCode)
+			}
+		})
+	}
+}
+
+// A consent form holds for the person who saw it.
+func TestConsentFormIsBoundToTheLogin(t *testing.T) {
+	s := newSite(t)
+	b := s.browser()
+	request := pathAuthorize + "?" + authorization("scope", "openid read:orders").Encode()
+	consent := b.submit(b.get(request), "login", "alice", "password", rightWords)
+	s.clock.advance(time.Second)
+	other := b.get(pathAuthorize + "?" + authorization("prompt", "login", "scope", "openid read:orders").Encode())
+	b.submit(other, "login", "bob", "password", rightWords)
+	a := b.post("/oauth/consent", consent.fields("decision", "allow"))
+	if a.StatusCode != http.StatusForbidden {
+		t.Errorf("alice's form gives bob's consent: %d", a.StatusCode)
+	}
+	if _, err := s.server.store.Consent(t.Context(), "usr_bob", "web"); err == nil {
+		t.Error("bob's consent is stored")
+	}
+}
+
+// The form's flow can be acted on once: afterwards the browser has it no more.
+func TestFlowEndsWithItsAnswer(t *testing.T) {
+	s := newSite(t)
+	b := s.browser()
+	consent := b.submit(b.get(pathAuthorize+"?"+authorization().Encode()), "login", "alice", "password", rightWords)
+	if code := b.ended(b.submit(consent, "decision", "allow")).Query().Get("code"); code == "" {
+		t.Fatal("no code")
+	}
+	if a := b.post("/oauth/consent", consent.fields("decision", "allow")); a.StatusCode != 400 {
+		t.Errorf("the form works again: %d", a.StatusCode)
+	}
+}
+
+func TestFlowTakesTooLong(t *testing.T) {
+	s := newSite(t)
+	b := s.browser()
+	login := b.get(pathAuthorize + "?" + authorization().Encode())
+	s.clock.advance(15 * time.Minute)
+	if a := b.submit(login, "login", "alice", "password", rightWords); a.StatusCode != 400 || !strings.Contains(a.body, "This login is over") {
+		t.Errorf("answered %d", a.StatusCode)
+	}
+}
+
+// A session planted before the login is worth nothing after it, and each login
+// has a new secret.
+func TestSessionChangesAtLogin(t *testing.T) {
+	s := newSite(t)
+	at, err := url.Parse(s.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := func(b *browser) string {
+		for _, cookie := range b.http.Jar.Cookies(at) {
+			if cookie.Name == "__Host-gatehouse-session" {
+				return cookie.Value
+			}
+		}
+		return ""
+	}
+	b := s.browser()
+	b.http.Jar.SetCookies(at, []*http.Cookie{{Name: "__Host-gatehouse-session", Value: "planted", Path: "/", Secure: true}})
+	b.allow("alice", authorization())
+	first := secret(b)
+	s.clock.advance(time.Second)
+	b.allow("alice", authorization("prompt", "login"))
+	second := secret(b)
+	if first == "planted" || first == second || second == "" {
+		t.Errorf("sessions %q, %q", first, second)
+	}
+	for name, value := range map[string]string{"planted": "planted", "the first login's": first} {
+		a := s.request("GET", pathAuthorize+"?"+authorization("prompt", "none").Encode(), "", header("Cookie", "__Host-gatehouse-session="+value))
+		if !strings.Contains(a.Header.Get("Location"), "error=login_required") {
+			t.Errorf("the session %s is alive", name)
+		}
+	}
+}
+
+func TestSessionEnds(t *testing.T) {
+	s := newSite(t)
+	b := s.browser()
+	b.allow("alice", authorization())
+	s.clock.advance(s.server.config.SessionLifetime)
+	if page := b.get(pathAuthorize + "?" + authorization().Encode()); !strings.Contains(page.body, `name="password"`) {
+		t.Errorf("after the session's life: %d", page.StatusCode)
+	}
+}
+
+// Logging out asks first, and ends the session, its grants and tokens.
+func TestEndSession(t *testing.T) {
+	s := newSite(t)
+	b := s.browser()
+	code := b.allow("alice", authorization()).Query().Get("code")
+	tokens := s.tokenAs("web", redemption(code)).json(t)
+	page := b.get("/oauth/end-session?post_logout_redirect_uri=https%3A%2F%2Fevil.example%2F&id_token_hint=" + tokens["id_token"].(string))
+	if !s.active(tokens["access_token"]) || !strings.Contains(page.body, "alice") {
+		t.Error("coming to the page logged out already")
+	}
+	if a := b.post("/oauth/end-session", url.Values{"post_logout_redirect_uri": {"https://evil.example/"}}, func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "cross-site") }); a.StatusCode != 200 || !s.active(tokens["access_token"]) {
+		t.Errorf("a client's own POST logged out: %d", a.StatusCode)
+	}
+	if done := b.submit(page); done.StatusCode != 200 || !strings.Contains(done.body, "You are logged out") {
+		t.Errorf("after logging out: %d", done.StatusCode)
+	}
+	if s.active(tokens["access_token"]) || s.active(tokens["refresh_token"]) {
+		t.Error("the session's tokens are alive")
+	}
+	if page := b.get(pathAuthorize + "?" + authorization().Encode()); !strings.Contains(page.body, `name="password"`) {
+		t.Error("the session is alive")
+	}
+}
+
+// A wrong password and an unknown login get the same page.
+func TestWrongPasswordTellsNothing(t *testing.T) {
+	s := newSite(t)
+	pages := map[string]string{}
+	for _, login := range []string{"alice", "nobody", "not a login"} {
+		b := s.browser()
+		page := b.submit(b.get(pathAuthorize+"?"+authorization().Encode()), "login", login, "password", "wrong")
+		if page.StatusCode != http.StatusForbidden || page.Header.Get("Location") != "" {
+			t.Errorf("%s: %d", login, page.StatusCode)
+		}
+		text := strings.ReplaceAll(page.body, login, "LOGIN")
+		pages[login] = hidden.ReplaceAllString(text, "")
+	}
+	if pages["alice"] != pages["nobody"] || pages["alice"] != pages["not a login"] {
+		t.Error("the pages differ")
+	}
+	if strings.Contains(s.log.String(), "not a login") {
+		t.Error("what was typed is in the log; it may have been a password")
+	}
+}
+
+// Guessing is slowed down without locking the person out.
+func TestLoginThrottle(t *testing.T) {
+	s := newSite(t)
+	try := func(address, password string) int {
+		b := s.browser()
+		page := b.get(pathAuthorize + "?" + authorization().Encode())
+		a := b.post("/oauth/login", page.fields("login", "alice", "password", password), header("X-Forwarded-For", "6.6.6.6, "+address))
+		if (a.StatusCode == http.StatusTooManyRequests) != (a.Header.Get("Retry-After") != "") {
+			t.Errorf("status %d, Retry-After %q", a.StatusCode, a.Header.Get("Retry-After"))
+		}
+		return a.StatusCode
+	}
+	for range 5 {
+		if status := try("203.0.113.1", "wrong"); status != http.StatusForbidden {
+			t.Fatalf("a wrong password: %d", status)
+		}
+	}
+	if status := try("203.0.113.1", rightWords); status != http.StatusTooManyRequests {
+		t.Errorf("the sixth guess: %d", status)
+	}
+	if status := try("198.51.100.7", rightWords); status != http.StatusSeeOther {
+		t.Errorf("the person, from elsewhere: %d", status)
+	}
+	s.clock.advance(30 * time.Second)
+	if status := try("203.0.113.1", rightWords); status != http.StatusSeeOther {
+		t.Errorf("after a while: %d", status)
+	}
+	if log := s.log.String(); !strings.Contains(log, "address=203.0.113.1") || !strings.Contains(log, "result=throttled") {
+		t.Error("the attempts were not recorded")
+	}
+}
+
+// Names of clients, people and logins are text on the pages, never markup.
+func TestPagesEscape(t *testing.T) {
+	s := newSite(t)
+	b := s.browser()
+	page := b.get(pathAuthorize + "?" + authorization("login_hint", `"><script>alert(1)</script>`).Encode())
+	if strings.Contains(page.body, "<script") || !strings.Contains(page.body, "&lt;script&gt;") {
+		t.Error("the login hint is markup")
+	}
+}
+
+// Strangers write nothing: whatever they send, the database stays as it is.
+func TestStrangersWriteNothing(t *testing.T) {
+	s := newSite(t)
+	before := s.backup()
+	for range 3 {
+		b := s.browser()
+		page := b.get(pathAuthorize + "?" + authorization().Encode())
+		b.submit(page, "login", "alice", "password", "wrong")
+		b.get("/oauth/end-session")
+		s.tokenAs("nobody", redemption("x"))
+		s.request("POST", pathRevoke, "token=x&client_id=spa")
+		s.request("POST", pathToken, url.Values{"grant_type": {grantRefreshToken}, "refresh_token": {"x"}, "client_id": {"spa"}}.Encode())
+	}
+	if s.backup() != before {
+		t.Error("the database changed")
+	}
+}
+
+func (s *site) backup() string {
+	s.Helper()
+	var copied strings.Builder
+	if err := s.server.store.Backup(s.Context(), &copied); err != nil {
+		s.Fatal(err)
+	}
+	return copied.String()
+}
+
+// No secret, code, token or password is ever logged.
+func TestLogHasNoSecrets(t *testing.T) {
+	s := newSite(t)
+	b := s.browser()
+	page := b.get(pathAuthorize + "?" + authorization().Encode())
+	b.submit(page, "login", "alice", "password", "a-wrong-password")
+	code := b.allow("alice", authorization()).Query().Get("code")
+	tokens := s.tokenAs("web", redemption(code)).json(t)
+	s.refreshWith(tokens["refresh_token"])
+	s.request("POST", pathRevoke, url.Values{"token": {tokens["access_token"].(string)}}.Encode(), basic("web", webSecret))
+	s.tokenAs("web", redemption(code))
+	s.request("POST", pathToken, "grant_type=x", basic("web", "wrong-secret"))
+	log := s.log.String()
+	for name, secret := range map[string]string{
+		"a password": rightWords, "a wrong password": "a-wrong-password", "a client secret": webSecret, "a wrong secret": "wrong-secret", "a code": code,
+		"an access token": tokens["access_token"].(string), "a refresh token": tokens["refresh_token"].(string), "an ID token": tokens["id_token"].(string),
+		"a verifier": testVerifier,
+	} {
+		if strings.Contains(log, secret) {
+			t.Errorf("the log has %s", name)
+		}
+	}
+	for _, event := range []string{"event=authentication", "event=grant", "event=token", "event=revocation", "event=refusal", "event=replay"} {
+		if !strings.Contains(log, event) {
+			t.Errorf("the log has no %s", event)
+		}
+	}
+}

@@ -1,0 +1,111 @@
+package issuer
+
+import (
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"strings"
+)
+
+// The issuer's paths. The gateway leads /oauth/** and the two well-known paths
+// here, and nothing else.
+const (
+	pathDiscovery  = "/.well-known/openid-configuration"
+	pathMetadata   = "/.well-known/oauth-authorization-server"
+	pathAuthorize  = "/oauth/authorize"
+	pathToken      = "/oauth/token"
+	pathKeys       = "/oauth/keys"
+	pathUserinfo   = "/oauth/userinfo"
+	pathIntrospect = "/oauth/introspect"
+	pathRevoke     = "/oauth/revoke"
+)
+
+// endpoint answers a machine; an error becomes OAuth JSON.
+type endpoint func(http.ResponseWriter, *http.Request) error
+
+// route is a path and the methods it knows.
+type route struct {
+	methods []string
+	handler http.Handler
+	// origins says whose scripts may call it; nil: nobody's.
+	origins originPolicy
+}
+
+func (s *server) handler() http.Handler {
+	routes := map[string]route{
+		pathDiscovery:  {read, s.machine("discovery", s.discovery), anyOrigin},
+		pathMetadata:   {read, s.machine("discovery", s.discovery), anyOrigin},
+		pathKeys:       {read, s.machine("keys", s.jwks), anyOrigin},
+		pathToken:      {post, s.machine("token", s.token), s.browserClients},
+		pathRevoke:     {post, s.machine("revoke", s.revoke), s.browserClients},
+		pathUserinfo:   {either, s.machine("userinfo", s.userinfo), s.browserClients},
+		pathIntrospect: {post, s.machine("introspect", s.introspect), nil},
+		pathAuthorize:  {either, http.HandlerFunc(s.authorize), nil},
+	}
+	for path, page := range s.login.Routes() {
+		routes[path] = route{either, s.page(page), nil}
+	}
+	return s.guard(dispatch(routes))
+}
+
+var (
+	read   = []string{http.MethodGet, http.MethodHead}
+	post   = []string{http.MethodPost}
+	either = []string{http.MethodGet, http.MethodHead, http.MethodPost}
+)
+
+// dispatch matches paths exactly: no cleaning, no redirects, nothing decoded
+// twice.
+func dispatch(routes map[string]route) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		found, ok := routes[r.URL.Path]
+		if !ok || r.URL.RawPath != "" {
+			writeFailure(w, &failure{code: "not_found", status: http.StatusNotFound, description: "there is nothing at this path"})
+			return
+		}
+		if found.origins != nil && found.origins.apply(w, r, found.methods) {
+			return
+		}
+		if !slices.Contains(found.methods, r.Method) {
+			w.Header().Set("Allow", strings.Join(found.methods, ", "))
+			writeFailure(w, &failure{code: codeInvalidRequest, status: http.StatusMethodNotAllowed, description: "the method is not allowed here"})
+			return
+		}
+		found.handler.ServeHTTP(w, r)
+	}
+}
+
+// guard sets the headers that every answer has and turns a panic into one
+// failed request.
+func (s *server) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		header := w.Header()
+		header.Set("Cache-Control", "no-store")
+		header.Set("Pragma", "no-cache")
+		header.Set("X-Content-Type-Options", "nosniff")
+		header.Set("X-Frame-Options", "DENY")
+		header.Set("Referrer-Policy", "no-referrer")
+		header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		defer func() {
+			if fault := recover(); fault != nil {
+				s.logger.Error("a request made the issuer panic", "path", r.URL.Path, "panic", fmt.Sprint(fault), "stack", string(debug.Stack()))
+				writeFailure(w, failureOf(fmt.Errorf("panic")))
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// machine renders an endpoint's error and counts it.
+func (s *server) machine(name string, handle endpoint) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		err := handle(w, r)
+		if err == nil {
+			return
+		}
+		f := failureOf(err)
+		s.audit.refused(r.Context(), name, f)
+		writeFailure(w, f)
+	}
+}

@@ -1,0 +1,142 @@
+package issuer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"gatehouse.dev/gatehouse/issuer/admin"
+	"gatehouse.dev/gatehouse/issuer/feed"
+	"gatehouse.dev/gatehouse/issuer/keys"
+	"gatehouse.dev/gatehouse/issuer/login"
+	"gatehouse.dev/gatehouse/issuer/password"
+	"gatehouse.dev/gatehouse/issuer/store"
+	"gatehouse.dev/gatehouse/issuer/store/bolt"
+)
+
+// skew is how far the clocks of verifiers may be from ours.
+const skew = 30 * time.Second
+
+// server is the issuer with its database and keys open.
+type server struct {
+	config  Config
+	logger  *slog.Logger
+	now     func() time.Time
+	catalog *catalog
+	store   store.Store
+	keys    *keys.Ring
+	tokens  *keys.AccessTokens
+	// refreshKey derives refresh tokens from their predecessors.
+	refreshKey     []byte
+	login          *login.Pages
+	feed           *feed.Server
+	admin          *admin.Service
+	audit          *audit
+	metadata       metadata
+	browserClients originPolicy
+}
+
+// open opens the database and the keys; close must follow.
+func (i *Issuer) open(ctx context.Context) (s *server, err error) {
+	c := i.config
+	s = &server{
+		config: c, logger: i.deps.Logger, now: i.deps.Now, catalog: newCatalog(c),
+		audit: &audit{logger: i.deps.Logger, metrics: i.metrics},
+	}
+	s.metadata = describe(c, s.catalog.scopes)
+	kek, err := openKEK(string(c.KeyEncryptionKey))
+	if err != nil {
+		return nil, err
+	}
+	if s.store, err = openStore(c, i.deps.Now); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	if err := s.openKeys(ctx, kek, i.deps); err != nil {
+		return nil, err
+	}
+	s.browserClients = (&browserOrigins{clients: s.store, now: s.now}).allows
+	return s, s.openParts(kek, i.deps)
+}
+
+func openKEK(path string) (*keys.KEK, error) {
+	if _, err := keys.EnsureKEK(path); err != nil {
+		return nil, fmt.Errorf("opening issuer.key_encryption_key: %w", err)
+	}
+	kek, err := keys.LoadKEK(path)
+	if err != nil {
+		return nil, fmt.Errorf("opening issuer.key_encryption_key: %w", err)
+	}
+	return kek, nil
+}
+
+func openStore(c Config, now func() time.Time) (store.Store, error) {
+	path := string(c.Database)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("making the folder of issuer.database: %w", err)
+	}
+	db, err := bolt.Open(path, bolt.Options{Now: now})
+	if err != nil {
+		return nil, fmt.Errorf("opening issuer.database %q: %w", path, err)
+	}
+	return db, nil
+}
+
+func (s *server) openKeys(ctx context.Context, kek *keys.KEK, d Deps) (err error) {
+	s.refreshKey = kek.Derive("refresh successor")
+	s.keys, err = keys.New(keys.Config{
+		PublishLead: s.config.Keys.PublishLead, RotateEvery: s.config.Keys.RotateEvery,
+		Retention: max(s.config.AccessTokenLifetime, s.config.IDTokenLifetime) + 2*skew,
+	}, keys.Deps{Store: s.store, KEK: kek, Logger: d.Logger, Registerer: d.Registerer, Now: d.Now})
+	if err != nil {
+		return err
+	}
+	if err := s.keys.Load(ctx); err != nil {
+		return err
+	}
+	s.tokens, err = keys.NewAccessTokens(s.keys, keys.AccessRules{Issuer: s.config.URL, Skew: skew, MaxLifetime: maxAccessTokenLifetime})
+	return err
+}
+
+// openParts makes what stands beside the protocol: pages, feed, administration.
+func (s *server) openParts(kek *keys.KEK, d Deps) (err error) {
+	passwords, err := password.NewHasher(runtime.GOMAXPROCS(0))
+	if err != nil {
+		return err
+	}
+	s.login, err = login.New(
+		login.Config{Origin: s.config.URL, SessionLifetime: s.config.SessionLifetime, Key: kek.Derive("login state")},
+		login.Deps{People: s.store, Passwords: passwords, Authority: s, Attempted: s.audit.attempted, Logger: d.Logger, Now: d.Now},
+	)
+	if err != nil {
+		return err
+	}
+	s.feed, err = feed.New(
+		feed.Config{Issuer: s.config.URL, Clients: s.config.FeedClients, LocalIdentity: s.config.FeedClients[0]},
+		feed.Deps{Store: s.store, Logger: d.Logger, Registerer: d.Registerer, Now: d.Now},
+	)
+	if err != nil {
+		return err
+	}
+	s.admin, err = admin.New(
+		admin.Config{Scopes: s.catalog.scopes, Roles: s.catalog.roleNames()},
+		admin.Deps{Store: s.store, Keys: s.keys, Passwords: passwords, Logger: d.Logger, Now: d.Now},
+	)
+	return err
+}
+
+func (s *server) close() error {
+	if err := s.store.Close(); err != nil {
+		return fmt.Errorf("closing issuer.database: %w", err)
+	}
+	return nil
+}

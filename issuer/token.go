@@ -1,0 +1,95 @@
+package issuer
+
+import (
+	"net/http"
+	"slices"
+
+	"gatehouse.dev/gatehouse/issuer/store"
+)
+
+// token is the token endpoint (RFC 6749 §3.2).
+func (s *server) token(w http.ResponseWriter, r *http.Request) error {
+	f, err := bodyForm(r)
+	if err != nil {
+		return err
+	}
+	now := s.now()
+	client, err := s.authenticate(r.Context(), r, f)
+	if err != nil {
+		return err
+	}
+	grant, err := grantOf(client, f)
+	if err != nil {
+		return err
+	}
+	var response *tokenResponse
+	switch grant {
+	case grantAuthorizationCode:
+		response, err = s.redeem(r.Context(), client, f)
+	case grantRefreshToken:
+		response, err = s.refresh(r.Context(), client, f)
+	case grantClientCredentials:
+		response, err = s.clientCredentials(r.Context(), now, client, f)
+	}
+	if err != nil {
+		return err
+	}
+	s.audit.issued(r.Context(), grant, client.ID)
+	writeJSON(w, http.StatusOK, response)
+	return nil
+}
+
+// grantOf is the grant type asked for, one that works and that the client is
+// registered for.
+func grantOf(client store.Client, f form) (string, error) {
+	grant := f.get("grant_type")
+	switch grant {
+	case grantAuthorizationCode, grantRefreshToken, grantClientCredentials:
+	case "":
+		return "", fail(codeInvalidRequest, "grant_type is missing")
+	default:
+		return "", fail(codeUnsupportedGrantType, "the grant type is not supported")
+	}
+	if !slices.Contains(client.GrantTypes, grant) {
+		return "", fail(codeUnauthorizedClient, "the client may not use this grant type")
+	}
+	// A client without a secret would get tokens of its own for its mere name
+	// (RFC 6749 §4.4).
+	if grant == grantClientCredentials && client.Type != store.Confidential {
+		return "", fail(codeUnauthorizedClient, "the client may not use this grant type")
+	}
+	return grant, nil
+}
+
+// askedScopes are the scopes of a request, each known and allowed to the
+// client.
+func (c *catalog) askedScopes(client store.Client, f form) ([]string, error) {
+	scopes, ok := parseScope(f.get("scope"))
+	if !ok {
+		return nil, fail(codeInvalidScope, "scope does not follow its grammar")
+	}
+	for _, scope := range scopes {
+		if !c.knows(scope) {
+			return nil, fail(codeInvalidScope, "an unknown scope was asked for")
+		}
+		if !c.mayAsk(client, scope) {
+			return nil, fail(codeInvalidScope, "the client may not ask for one of the scopes")
+		}
+	}
+	return scopes, nil
+}
+
+// askedResources are the audiences that a request restricts its token to
+// (RFC 8707 §2).
+func (c *catalog) askedResources(f form) ([]string, error) {
+	var resources []string
+	for _, resource := range f["resource"] {
+		if !c.isAPI(resource) {
+			return nil, fail(codeInvalidTarget, "an unknown resource was asked for")
+		}
+		if !slices.Contains(resources, resource) {
+			resources = append(resources, resource)
+		}
+	}
+	return resources, nil
+}

@@ -1,0 +1,161 @@
+package issuer
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"sort"
+	"strings"
+	"time"
+
+	"gatehouse.dev/gatehouse/internal/conf"
+	"gatehouse.dev/gatehouse/internal/serve"
+)
+
+const (
+	// maxAccessTokenLifetime bounds how long a token outlives what it was
+	// granted for where nobody checks revocation.
+	maxAccessTokenLifetime = 10 * time.Minute
+	maxCodeLifetime        = time.Minute
+	maxIDTokenLifetime     = time.Hour
+	maxRefreshLifetime     = 365 * 24 * time.Hour
+	maxRefreshGrace        = time.Minute
+	maxSessionLifetime     = 30 * 24 * time.Hour
+)
+
+// Validate reports everything that is wrong, with keys relative to `issuer`.
+func (c *Config) Validate() (vs conf.Violations) {
+	vs = append(vs, validateURL("url", c.URL)...)
+	vs = append(vs, serve.ValidateLoopback("listen", c.Listen)...)
+	vs = append(vs, serve.ValidateLoopback("telemetry", c.Telemetry)...)
+	vs = append(vs, serve.ValidateAddress("feed_listen", c.FeedListen, c.Identity)...)
+	if _, unix := serve.UnixPath(c.AdminSocket); !unix {
+		vs.Add("admin_socket", c.AdminSocket, "is no Unix socket", "write unix:PATH: its mode says who may administer")
+	} else {
+		vs = append(vs, serve.ValidateAddress("admin_socket", c.AdminSocket, c.Identity)...)
+	}
+	vs.AddUnder("identity", c.Identity.Validate())
+	for i, id := range c.FeedClients {
+		if !strings.HasPrefix(id, "spiffe://") {
+			vs.Add(fmt.Sprintf("feed_clients[%d]", i), id, "is no SPIFFE id", "write spiffe://TRUST_DOMAIN/PATH")
+		}
+	}
+	vs = append(vs, c.validateLifetimes()...)
+	vs = append(vs, c.validateAPIs()...)
+	return append(vs, c.validateRoles()...)
+}
+
+// validateURL wants an origin: RFC 8414 §2 allows a path, but one issuer per
+// host leaves no room for confusing two (RFC 9207).
+func validateURL(key, value string) (vs conf.Violations) {
+	u, err := url.Parse(value)
+	if err != nil || u.Host == "" || u.Hostname() == "" || value != u.Scheme+"://"+u.Host {
+		vs.Add(key, value, "is no issuer URL", "write https://HOST or https://HOST:PORT, without user, path, query or final slash")
+		return vs
+	}
+	if u.Scheme != "https" && (u.Scheme != "http" || !isLoopbackHost(u.Hostname())) {
+		vs.Add(key, value, "is not https", "use https; http is for loopback hosts only")
+	}
+	if value != strings.ToLower(value) {
+		vs.Add(key, value, "has capital letters", "write it in lower case: issuers are compared exactly")
+	}
+	return vs
+}
+
+func isLoopbackHost(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+func (c *Config) validateLifetimes() (vs conf.Violations) {
+	for _, field := range []struct {
+		key        string
+		value      time.Duration
+		least, max time.Duration
+	}{
+		{"access_token_lifetime", c.AccessTokenLifetime, time.Second, maxAccessTokenLifetime},
+		{"id_token_lifetime", c.IDTokenLifetime, time.Second, maxIDTokenLifetime},
+		{"code_lifetime", c.CodeLifetime, time.Second, maxCodeLifetime},
+		{"refresh_lifetime", c.RefreshLifetime, time.Second, maxRefreshLifetime},
+		{"refresh_grace", c.RefreshGrace, 0, maxRefreshGrace},
+		{"session_lifetime", c.SessionLifetime, time.Second, maxSessionLifetime},
+		{"keys.publish_lead", c.Keys.PublishLead, time.Second, 7 * 24 * time.Hour},
+		{"keys.rotate_every", c.Keys.RotateEvery, time.Second, 10 * maxRefreshLifetime},
+	} {
+		if field.value < field.least || field.value > field.max {
+			vs.Add(field.key, field.value, "is out of bounds", fmt.Sprintf("choose %s to %s", field.least, field.max))
+		}
+	}
+	if c.Keys.RotateEvery <= c.Keys.PublishLead {
+		vs.Add("keys.rotate_every", c.Keys.RotateEvery, "is not longer than keys.publish_lead", "a key must be published before it signs")
+	}
+	return vs
+}
+
+func (c *Config) validateAPIs() (vs conf.Violations) {
+	audiences, scopes := map[string]string{}, map[string]string{}
+	for i, api := range c.APIs {
+		key := fmt.Sprintf("apis[%d]", i)
+		u, err := url.Parse(api.Audience)
+		switch {
+		case err != nil || !u.IsAbs() || u.Fragment != "" || strings.ContainsAny(api.Audience, " #"):
+			vs.Add(key+".audience", api.Audience, "is no absolute URI without a fragment", "write one such as https://orders.example (RFC 8707 §2)")
+		case api.Audience == c.URL:
+			vs.Add(key+".audience", api.Audience, "is the issuer's own URL, the audience of userinfo", "give the API a name of its own")
+		case audiences[api.Audience] != "":
+			vs.Add(key+".audience", api.Audience, "is also the audience of "+audiences[api.Audience], "give each API its own audience")
+		}
+		audiences[api.Audience] = key
+		if len(api.Scopes) == 0 {
+			vs.Add(key+".scopes", nil, "is empty", "declare at least one scope: without one no token can be for this API")
+		}
+		for j, scope := range api.Scopes {
+			at := fmt.Sprintf("%s.scopes[%d]", key, j)
+			vs = append(vs, validateScope(at, scope, scopes)...)
+			scopes[scope] = at
+		}
+		for j, id := range api.Introspectors {
+			if id == "" {
+				vs.Add(fmt.Sprintf("%s.introspectors[%d]", key, j), nil, "is empty", "name a client's id")
+			}
+		}
+	}
+	return vs
+}
+
+func validateScope(key, scope string, taken map[string]string) (vs conf.Violations) {
+	switch {
+	case !isScopeToken(scope):
+		vs.Add(key, scope, "is no scope", `use printable ASCII without space, " and \ (RFC 6749 §3.3)`)
+	case isOIDCScope(scope):
+		vs.Add(key, scope, "is a scope of OpenID Connect", "choose another name")
+	case taken[scope] != "":
+		vs.Add(key, scope, "is also "+taken[scope], "give it a name of its own: a scope must tell which API it is for")
+	}
+	return vs
+}
+
+func (c *Config) validateRoles() (vs conf.Violations) {
+	declared := map[string]bool{}
+	for _, api := range c.APIs {
+		for _, scope := range api.Scopes {
+			declared[scope] = true
+		}
+	}
+	names := make([]string, 0, len(c.Roles))
+	for name := range c.Roles {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	for _, name := range names {
+		if !isScopeToken(name) || strings.Contains(name, ",") {
+			vs.Add("roles", name, "is no role name", "use printable ASCII without space, comma, quote and backslash")
+		}
+		for i, scope := range c.Roles[name] {
+			if !declared[scope] {
+				vs.Add(fmt.Sprintf("roles.%s[%d]", name, i), scope, "is a scope of no API", "declare it under issuer.apis, or remove it")
+			}
+		}
+	}
+	return vs
+}
