@@ -1,0 +1,112 @@
+// Package admin administers the issuer: clients, people and signing keys. It
+// is served on the 0600 admin socket of a running issuer, and used in process
+// (Local) where no issuer runs.
+//
+// Everything wrong with a request is reported together, worded for the person
+// who types the command. Secrets go out once, when they are made; the store
+// has only their hashes.
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"gatehouse.dev/gatehouse/internal/conf"
+	"gatehouse.dev/gatehouse/issuer/keys"
+	"gatehouse.dev/gatehouse/issuer/password"
+	"gatehouse.dev/gatehouse/issuer/store"
+	adminv1 "gatehouse.dev/gatehouse/proto/gatehouse/admin/v1"
+)
+
+// Config is what clients and users may be given.
+type Config struct {
+	// Scopes are those that APIs declare. Those of OpenID Connect are known
+	// without.
+	Scopes []string
+	// Roles are those that the configuration declares.
+	Roles []string
+}
+
+// Deps are what the administration works on.
+type Deps struct {
+	Store interface {
+		store.Clients
+		store.Users
+	}
+	Keys      *keys.Ring
+	Passwords *password.Hasher
+	Logger    *slog.Logger
+	// Now is the clock; nil: the machine's.
+	Now func() time.Time
+}
+
+// Service implements adminv1.AdminServer.
+type Service struct {
+	adminv1.UnimplementedAdminServer
+
+	scopes []string
+	roles  []string
+	deps   Deps
+}
+
+// openIDScopes need no API (OpenID Connect Core §5.4, §11).
+var openIDScopes = []string{"openid", "profile", "email", "offline_access"}
+
+// New makes a Service.
+func New(c Config, d Deps) (*Service, error) {
+	if d.Store == nil || d.Keys == nil || d.Passwords == nil || d.Logger == nil {
+		return nil, errors.New("making the administration: it needs a store, keys, a password hasher and a logger")
+	}
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	return &Service{scopes: slices.Concat(c.Scopes, openIDScopes), roles: slices.Clone(c.Roles), deps: d}, nil
+}
+
+// invalid is what is wrong with a request, all of it; nil: nothing.
+func invalid(vs conf.Violations) error {
+	if err := vs.Err(); err != nil {
+		return status.Error(codes.InvalidArgument, err.Error())
+	}
+	return nil
+}
+
+// answer is an error of the store as it is told to the caller, who is an
+// administrator of this machine and may know the cause.
+func answer(err error, what, id string) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, store.ErrNotFound):
+		return status.Errorf(codes.NotFound, "there is no %s %q: see what there is with: gatehouse %s list", what, id, command[what])
+	case errors.Is(err, store.ErrConflict):
+		return status.Errorf(codes.AlreadyExists, "there is a %s %q already: choose another, or remove it first", what, id)
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return status.FromContextError(err).Err()
+	default:
+		return status.Error(codes.Internal, fmt.Sprintf("%s %q: %v", what, id, err))
+	}
+}
+
+var command = map[string]string{"client": "client", "user": "user", "key": "keys"}
+
+// unknown reports the values of a list that are not among those known, or are
+// there twice.
+func unknown(vs *conf.Violations, key string, values, known []string, problem, remedy string) {
+	for i, value := range values {
+		at := fmt.Sprintf("%s[%d]", key, i)
+		if !slices.Contains(known, value) {
+			vs.Add(at, value, problem, remedy)
+		}
+		if slices.Index(values, value) != i {
+			vs.Add(at, value, "is there twice", "remove one")
+		}
+	}
+}

@@ -1,0 +1,92 @@
+package admin
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"gatehouse.dev/gatehouse/internal/conf"
+	"gatehouse.dev/gatehouse/issuer/store"
+)
+
+// Grant types (RFC 6749). There is no implicit and no password grant (RFC 9700
+// §2.1.2, §2.4).
+const (
+	authorizationCode = "authorization_code"
+	refreshToken      = "refresh_token"
+	clientCredentials = "client_credentials"
+)
+
+var grantTypes = []string{authorizationCode, refreshToken, clientCredentials}
+
+const (
+	maxClientID     = 64
+	maxName         = 100
+	maxRedirectURIs = 20
+)
+
+// checkClient reports all that is wrong with a new client.
+func (s *Service) checkClient(c store.Client) (vs conf.Violations) {
+	checkClientID(&vs, c.ID)
+	checkName(&vs, c.Name)
+	if c.Type == 0 {
+		vs.Add("type", nil, "is missing", "write confidential, public or native")
+	}
+	unknown(&vs, "scopes", c.Scopes, s.scopes, "is no scope of any API", "declare it under issuer.apis")
+	checkGrants(&vs, c)
+	checkRedirects(&vs, c)
+	return vs
+}
+
+// checkClientID keeps ids to what looks the same in a URL, a header and a log.
+func checkClientID(vs *conf.Violations, id string) {
+	if len(id) > maxClientID || strings.ContainsFunc(id, func(r rune) bool {
+		return r > unicode.MaxASCII || !(unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("._-", r))
+	}) {
+		vs.Add("id", id, "is no client id", fmt.Sprintf("write at most %d letters, digits, dots, dashes and underscores", maxClientID))
+	}
+	if strings.HasPrefix(id, store.UserIDPrefix) {
+		vs.Add("id", id, "looks like a user's", "let it not begin with "+store.UserIDPrefix)
+	}
+}
+
+// checkName keeps names to what can be shown on a page and in a log.
+func checkName(vs *conf.Violations, name string) {
+	if !utf8.ValidString(name) || utf8.RuneCountInString(name) > maxName || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		vs.Add("name", name, "cannot be shown", fmt.Sprintf("write at most %d printable characters", maxName))
+	}
+}
+
+func checkGrants(vs *conf.Violations, c store.Client) {
+	unknown(vs, "grant_types", c.GrantTypes, grantTypes, "is no grant type of Gatehouse", "write "+strings.Join(grantTypes, ", "))
+	may := func(grant string) bool { return slices.Contains(c.GrantTypes, grant) }
+	if may(refreshToken) && !may(authorizationCode) {
+		vs.Add("grant_types", refreshToken, "has nothing to refresh", "add "+authorizationCode)
+	}
+	if may(clientCredentials) && c.Type != store.Confidential {
+		vs.Add("grant_types", clientCredentials, "needs a secret", "make the client confidential")
+	}
+}
+
+func checkRedirects(vs *conf.Violations, c store.Client) {
+	uses := slices.Contains(c.GrantTypes, authorizationCode)
+	switch n := len(c.RedirectURIs); {
+	case uses && n == 0:
+		vs.Add("redirect_uris", nil, "are missing", "say where people come back to after the login")
+	case !uses && n > 0:
+		vs.Add("redirect_uris", nil, "are of no use", "add the grant type "+authorizationCode+", or leave them out")
+	case n > maxRedirectURIs:
+		vs.Add("redirect_uris", n, "are too many", fmt.Sprintf("register at most %d", maxRedirectURIs))
+	}
+	for i, uri := range c.RedirectURIs {
+		at := fmt.Sprintf("redirect_uris[%d]", i)
+		if f := checkRedirect(uri, c.Type); f != nil {
+			vs.Add(at, uri, f.problem, f.remedy)
+		}
+		if slices.Index(c.RedirectURIs, uri) != i {
+			vs.Add(at, uri, "is there twice", "remove one")
+		}
+	}
+}

@@ -1,0 +1,167 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+	"net/mail"
+	"slices"
+	"strings"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"gatehouse.dev/gatehouse/internal/conf"
+	"gatehouse.dev/gatehouse/issuer/password"
+	"gatehouse.dev/gatehouse/issuer/store"
+	adminv1 "gatehouse.dev/gatehouse/proto/gatehouse/admin/v1"
+)
+
+// maxEmail is RFC 5321 §4.5.3.1.
+const maxEmail = 254
+
+// CreateUser implements adminv1.AdminServer.
+func (s *Service) CreateUser(ctx context.Context, request *adminv1.CreateUserRequest) (*adminv1.CreateUserResponse, error) {
+	u, vs := s.newUser(request)
+	if err := invalid(vs); err != nil {
+		return nil, err
+	}
+	// Looked for first, so that a taken login does not cost a hash.
+	if _, err := s.deps.Store.UserByLogin(ctx, u.Login); err == nil {
+		return nil, answer(store.ErrConflict, "user", string(u.Login))
+	}
+	hash, err := s.deps.Passwords.Hash(ctx, request.GetPassword())
+	if err != nil {
+		return nil, answer(err, "user", string(u.Login))
+	}
+	u.Password = hash
+	if err := s.deps.Store.CreateUser(ctx, u); err != nil {
+		return nil, answer(err, "user", string(u.Login))
+	}
+	stored, err := s.deps.Store.User(ctx, u.ID)
+	if err != nil {
+		return nil, answer(err, "user", string(u.Login))
+	}
+	s.deps.Logger.Info("created a user", "user", u.ID)
+	return &adminv1.CreateUserResponse{User: userMessage(stored)}, nil
+}
+
+// newUser is a user as a request describes them, and all that is wrong.
+func (s *Service) newUser(request *adminv1.CreateUserRequest) (u store.User, vs conf.Violations) {
+	m := request.GetUser()
+	if m.GetId() != "" {
+		vs.Add("id", m.GetId(), "cannot be chosen", "leave it out: one is made")
+	}
+	login, err := store.ParseLogin(m.GetLogin())
+	if err != nil {
+		vs.Add("login", nil, err.Error(), "")
+	}
+	checkName(&vs, m.GetName())
+	checkEmail(&vs, m.GetEmail())
+	unknown(&vs, "roles", m.GetRoles(), s.roles, "is no role", "declare it under issuer.roles")
+	checkPassword(&vs, request.GetPassword(), login)
+	return store.User{
+		ID: store.NewID(store.UserIDPrefix), Login: login, Name: m.GetName(),
+		Email: m.GetEmail(), Roles: slices.Clone(m.GetRoles()),
+	}, vs
+}
+
+func checkEmail(vs *conf.Violations, email string) {
+	if email == "" {
+		return
+	}
+	parsed, err := mail.ParseAddress(email)
+	if err != nil || parsed.Address != email || len(email) > maxEmail {
+		vs.Add("email", email, "is no e-mail address", "write NAME@HOST")
+	}
+}
+
+// checkPassword never shows the password.
+func checkPassword(vs *conf.Violations, chosen string, login store.Login) {
+	if err := password.Check(chosen); err != nil {
+		vs.Add("password", nil, err.Error(), "")
+		return
+	}
+	if login != "" && strings.EqualFold(chosen, string(login)) {
+		vs.Add("password", nil, "is the login", "choose another")
+	}
+}
+
+func userMessage(u store.User) *adminv1.User {
+	return &adminv1.User{
+		Id: u.ID, Login: string(u.Login), Name: u.Name, Email: u.Email,
+		Roles: u.Roles, CreatedAt: timestamppb.New(u.CreatedAt),
+	}
+}
+
+// ListUsers implements adminv1.AdminServer.
+func (s *Service) ListUsers(ctx context.Context, _ *adminv1.ListUsersRequest) (*adminv1.ListUsersResponse, error) {
+	all, err := s.deps.Store.ListUsers(ctx)
+	if err != nil {
+		return nil, answer(err, "user", "")
+	}
+	response := &adminv1.ListUsersResponse{}
+	for _, u := range all {
+		response.Users = append(response.Users, userMessage(u))
+	}
+	return response, nil
+}
+
+// DeleteUser implements adminv1.AdminServer.
+func (s *Service) DeleteUser(ctx context.Context, request *adminv1.DeleteUserRequest) (*adminv1.DeleteUserResponse, error) {
+	u, err := s.user(ctx, request.GetLogin())
+	if err != nil {
+		return nil, err
+	}
+	if err := s.deps.Store.DeleteUser(ctx, u.ID); err != nil {
+		return nil, answer(err, "user", request.GetLogin())
+	}
+	s.deps.Logger.Info("deleted a user and revoked what was issued for them", "user", u.ID)
+	return &adminv1.DeleteUserResponse{}, nil
+}
+
+// RevokeUser implements adminv1.AdminServer.
+func (s *Service) RevokeUser(ctx context.Context, request *adminv1.RevokeUserRequest) (*adminv1.RevokeUserResponse, error) {
+	u, err := s.user(ctx, request.GetLogin())
+	if err != nil {
+		return nil, err
+	}
+	if err := s.deps.Store.RevokeUser(ctx, u.ID); err != nil {
+		return nil, answer(err, "user", request.GetLogin())
+	}
+	s.deps.Logger.Info("revoked what was issued for a user", "user", u.ID)
+	return &adminv1.RevokeUserResponse{}, nil
+}
+
+// SetUserPassword implements adminv1.AdminServer. It ends the user's sessions:
+// whoever knew the old password may hold one.
+func (s *Service) SetUserPassword(ctx context.Context, request *adminv1.SetUserPasswordRequest) (*adminv1.SetUserPasswordResponse, error) {
+	u, err := s.user(ctx, request.GetLogin())
+	if err != nil {
+		return nil, err
+	}
+	var vs conf.Violations
+	checkPassword(&vs, request.GetPassword(), u.Login)
+	if err := invalid(vs); err != nil {
+		return nil, err
+	}
+	hash, err := s.deps.Passwords.Hash(ctx, request.GetPassword())
+	if err != nil {
+		return nil, answer(err, "user", request.GetLogin())
+	}
+	if err := s.deps.Store.SetPassword(ctx, u.ID, hash); err != nil {
+		return nil, answer(err, "user", request.GetLogin())
+	}
+	s.deps.Logger.Info("replaced a user's password and ended their sessions", "user", u.ID)
+	return &adminv1.SetUserPasswordResponse{}, nil
+}
+
+// user is the one with a login, however it is typed.
+func (s *Service) user(ctx context.Context, typed string) (store.User, error) {
+	login, err := store.ParseLogin(typed)
+	if err != nil {
+		return store.User{}, status.Error(codes.InvalidArgument, fmt.Sprintf("login: %v", err))
+	}
+	u, err := s.deps.Store.UserByLogin(ctx, login)
+	return u, answer(err, "user", typed)
+}
