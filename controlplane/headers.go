@@ -11,8 +11,8 @@ import (
 	"gatehouse.dev/gatehouse/envoy"
 )
 
-// credentials are removed from requests to services, on public routes too.
-var credentials = []string{"authorization", "dpop", "proxy-authorization"}
+// clientCredentials are removed from requests to services, on public routes too.
+var clientCredentials = []string{"authorization", "dpop", "proxy-authorization"}
 
 // misleading are headers by which a client could make a back end see another
 // host, path or method than the one that was authorized.

@@ -84,7 +84,7 @@ func (in *Inputs) route(r *Route) *routev3.Route {
 	if r.ForwardCredentials {
 		route.TypedPerFilterConfig[cookieFilter] = keepCookies()
 	} else {
-		route.RequestHeadersToRemove = credentials
+		route.RequestHeadersToRemove = clientCredentials
 	}
 	return route
 }

@@ -1,0 +1,180 @@
+// Package controlplane compiles the gateway's configuration into Envoy resources
+// and brings them to every Envoy.
+//
+// The data's way: a Gateway → Build (pure: validate, compile, sign each route's
+// rule, check) → a Snapshot → a group's goal → each Envoy's session, which sends
+// what that Envoy lacks in an order that breaks nothing → ACK, or NACK and back
+// to the last good Snapshot.
+//
+// It serves delta ADS (xDS v3) alone, to Envoys of a known identity. What an
+// Envoy has already is taken from its own word, so a control plane that restarts
+// disturbs nothing.
+package controlplane
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+
+	"gatehouse.dev/gatehouse/envoy"
+	"gatehouse.dev/gatehouse/internal/serve"
+)
+
+// Deps are what a Server needs of its surroundings.
+type Deps struct {
+	// Logger gets connections, publications and refusals; nil discards them.
+	Logger *slog.Logger
+	// Registerer takes the metrics; /metrics serves them where it is also a
+	// prometheus.Gatherer, as a *prometheus.Registry is. Nil: a new registry.
+	Registerer prometheus.Registerer
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+	// KnownPolicies are the names that routes may use; nil: not checked here.
+	KnownPolicies []string
+}
+
+// Server is the control plane.
+type Server struct {
+	discoveryv3.UnimplementedAggregatedDiscoveryServiceServer
+
+	config      Config
+	signer      *RuleSigner
+	policies    []string
+	logger      *slog.Logger
+	now         func() time.Time
+	metrics     *metrics
+	gatherer    prometheus.Gatherer
+	credentials credentials.TransportCredentials
+	groups      map[string]*group // by name
+	stopping    chan struct{}     // closed when streams must end
+	// atOnce publishes without the order that keeps requests alive: tests prove
+	// with it that they would notice.
+	atOnce bool
+
+	apply sync.Mutex // one Apply at a time
+	mu    sync.Mutex
+	edit  *Edit // the last edit that was refused; nil: the last one was not
+	ready bool
+}
+
+// New prepares a control plane with its first gateway; it starts nothing.
+func New(config Config, gateway Gateway, deps Deps) (*Server, error) {
+	if err := config.Validate().Err(); err != nil {
+		return nil, err
+	}
+	signer, err := readRuleSigner(string(config.RuleKey))
+	if err != nil {
+		return nil, fmt.Errorf("reading controlplane.rule_key: %w", err)
+	}
+	credentials, err := serve.ServerCredentials(config.Listen, config.Identity)
+	if err != nil {
+		return nil, fmt.Errorf("reading controlplane.identity: %w", err)
+	}
+	deps.complete()
+	s := &Server{
+		config: config, signer: signer, policies: deps.KnownPolicies,
+		logger: deps.Logger, now: deps.Now, credentials: credentials,
+		groups: map[string]*group{}, stopping: make(chan struct{}),
+	}
+	if s.metrics, s.gatherer, err = newMetrics(deps.Registerer); err != nil {
+		return nil, err
+	}
+	s.groups[envoy.EdgeGroup] = newGroup(envoy.EdgeGroup, envoy.EdgeIdentity(config.TrustDomain), s.logger, s.metrics, s.now)
+	return s, s.Apply(context.Background(), gateway)
+}
+
+func (d *Deps) complete() {
+	if d.Logger == nil {
+		d.Logger = slog.New(slog.DiscardHandler)
+	}
+	if d.Registerer == nil {
+		d.Registerer = prometheus.NewRegistry()
+	}
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+}
+
+// Run serves until ctx ends, and returns once nothing of it runs any more.
+func (s *Server) Run(ctx context.Context) error {
+	listener, err := serve.Listen(s.config.Listen)
+	if err != nil {
+		return fmt.Errorf("controlplane.listen: %w", err)
+	}
+	defer listener.Close()
+	telemetry, err := serve.Listen(s.config.Telemetry)
+	if err != nil {
+		return fmt.Errorf("controlplane.telemetry: %w", err)
+	}
+	defer telemetry.Close()
+	server := grpc.NewServer(s.options()...)
+	discoveryv3.RegisterAggregatedDiscoveryServiceServer(server, s)
+	s.setReady(true)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return serve.GRPC(ctx, listener, server) })
+	group.Go(func() error { return serve.HTTP(ctx, telemetry, s.telemetry()) })
+	group.Go(func() error {
+		<-ctx.Done()
+		s.setReady(false)
+		close(s.stopping)
+		return nil
+	})
+	return group.Wait()
+}
+
+func (s *Server) options() []grpc.ServerOption {
+	return []grpc.ServerOption{
+		grpc.Creds(s.credentials),
+		// Envoys that went away without a word are noticed…
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
+		// …and their own pings, every 30 s, are no offence.
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
+	}
+}
+
+// Apply makes a gateway the one that every Envoy shall have. An error means
+// that nothing changes; bringing it to the Envoys goes on after Apply returns.
+func (s *Server) Apply(_ context.Context, gateway Gateway) error {
+	s.apply.Lock()
+	defer s.apply.Unlock()
+	in, err := s.inputs(gateway)
+	if err != nil {
+		s.Refused(err)
+		return err
+	}
+	snapshot, err := Build(in)
+	if err != nil {
+		s.Refused(err)
+		return err
+	}
+	s.Refused(nil)
+	for _, g := range s.groups {
+		g.publish(snapshot)
+	}
+	return nil
+}
+
+// Missing says what the control plane lacks before Envoys can be served.
+func (s *Server) Missing() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.ready {
+		return []string{"the listener for Envoys"}
+	}
+	return nil
+}
+
+func (s *Server) setReady(ready bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ready = ready
+}
