@@ -28,11 +28,16 @@ type Browser struct {
 // NewBrowser is a browser that has never been here.
 func (s *System) NewBrowser(t testing.TB) *Browser {
 	t.Helper()
+	return OpenBrowser(t, s.HTTP())
+}
+
+// OpenBrowser is a browser over a client that follows no redirects.
+func OpenBrowser(t testing.TB, client *http.Client) *Browser {
+	t.Helper()
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := s.HTTP()
 	client.Jar = jar
 	return &Browser{t: t, client: client}
 }

@@ -64,8 +64,8 @@ func (c *Checker) Check(t testing.TB, token string, extensions map[string]string
 	}})
 }
 
-// Status is what a CheckResponse makes of a request: 200 where it is allowed.
-func Status(response *authv3.CheckResponse) int {
+// Verdict is what a CheckResponse makes of a request: 200 where it is allowed.
+func Verdict(response *authv3.CheckResponse) int {
 	if denied := response.GetDeniedResponse(); denied != nil {
 		return int(denied.GetStatus().GetCode())
 	}

@@ -196,6 +196,12 @@ func (s *System) WritePolicy(t testing.TB, name, text string) {
 	writeFile(t, filepath.Join(s.Dir, "policies", name), []byte(text))
 }
 
+// WriteConfig writes gatehouse.yaml as it is given, whatever that is.
+func (s *System) WriteConfig(t testing.TB, text []byte) {
+	t.Helper()
+	writeFile(t, s.ConfigPath(""), text)
+}
+
 // writeFile replaces a file in one step, as editors do.
 func writeFile(t testing.TB, path string, content []byte) {
 	t.Helper()

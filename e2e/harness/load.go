@@ -34,7 +34,8 @@ type Load struct {
 
 // Result is one request of a load.
 type Result struct {
-	Worker     int
+	// Worker and N are those of Load.Next.
+	Worker, N  int
 	Path       string
 	Start, End time.Time
 	Status     int
@@ -130,7 +131,7 @@ func (l Load) work(ctx context.Context, r *Running, worker int) {
 	}()
 	for n := 0; ctx.Err() == nil; n++ {
 		request := l.Next(worker, n)
-		result := Result{Worker: worker, Path: request.Method + " " + request.URL.Path, Start: time.Now()}
+		result := Result{Worker: worker, N: n, Path: request.Method + " " + request.URL.Path, Start: time.Now()}
 		w = l.exchange(w, request, &result)
 		result.End = time.Now()
 		r.mu.Lock()

@@ -51,17 +51,15 @@ func (s *System) Login(t testing.TB, shop Client, p Person, scopes ...string) To
 	return s.Tokens(t, shop, a.Redemption(back.Query().Get("code")))
 }
 
-// Redirect follows nothing; it is the address that a plain request redirects
-// to.
-func Redirect(t testing.TB, client *http.Client, address string) (status int, location string) {
-	t.Helper()
+// Redirect is where a plain request is redirected to; nothing is followed.
+func Redirect(client *http.Client, address string) (status int, location string, err error) {
 	request, err := http.NewRequest(http.MethodGet, address, nil)
 	if err != nil {
-		t.Fatal(err)
+		return 0, "", err
 	}
 	answer, err := Read(client, request)
 	if err != nil {
-		t.Fatal(err)
+		return 0, "", err
 	}
-	return answer.Status, answer.Header.Get("Location")
+	return answer.Status, answer.Header.Get("Location"), nil
 }

@@ -52,3 +52,15 @@ func FreeAddress(t testing.TB) string {
 	t.Helper()
 	return fmt.Sprintf("127.0.0.1:%d", FreePort(t))
 }
+
+// TakenAddress is an address that somebody listens on until the test ends.
+func TakenAddress(t testing.TB) string {
+	t.Helper()
+	address := FreeAddress(t)
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	return address
+}

@@ -3,6 +3,7 @@ package harness
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,8 +23,9 @@ const marker = "GATEHOUSE_E2E"
 type Process struct {
 	Name    string
 	Command *exec.Cmd
-	log     string
-	done    chan struct{}
+	// log takes the standard error, out the standard output.
+	log, out string
+	done     chan struct{}
 }
 
 // starter runs calls on one thread that never ends: a process started with
@@ -39,23 +41,27 @@ var starter = sync.OnceValue(func() chan<- func() {
 	return calls
 })
 
-// launch starts a command below dir, with its output in logs/NAME.log.
+// launch starts a command below dir, with its errors in logs/NAME.log and its
+// output in logs/NAME.out.
 func launch(dir, name string, command *exec.Cmd) (*Process, error) {
-	p := &Process{Name: name, Command: command, log: filepath.Join(dir, "logs", name+".log"), done: make(chan struct{})}
-	if err := os.MkdirAll(filepath.Dir(p.log), 0o700); err != nil {
+	base := filepath.Join(dir, "logs", name)
+	p := &Process{Name: name, Command: command, log: base + ".log", out: base + ".out", done: make(chan struct{})}
+	if err := os.MkdirAll(filepath.Dir(base), 0o700); err != nil {
 		return nil, err
 	}
-	out, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return nil, err
+	for path, into := range map[string]*io.Writer{p.log: &command.Stderr, p.out: &command.Stdout} {
+		file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		defer file.Close()
+		*into = file
 	}
-	defer out.Close()
-	command.Stdout, command.Stderr = out, out
 	if command.Dir == "" {
 		command.Dir = dir
 	}
 	command.Env = append(command.Environ(), marker+"="+dir)
-	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	started := make(chan error)
 	starter() <- func() { started <- command.Start() }
 	if err := <-started; err != nil {
@@ -68,10 +74,15 @@ func launch(dir, name string, command *exec.Cmd) (*Process, error) {
 	return p, nil
 }
 
-// Log is what the process wrote so far, and what its predecessors of the same
-// name did.
-func (p *Process) Log() string {
-	text, err := os.ReadFile(p.log)
+// Log is what the process wrote to its standard error so far, and what its
+// predecessors of the same name did.
+func (p *Process) Log() string { return content(p.log) }
+
+// Out is what it wrote to its standard output.
+func (p *Process) Out() string { return content(p.out) }
+
+func content(path string) string {
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return err.Error()
 	}
@@ -96,6 +107,9 @@ func (p *Process) Ended() bool {
 
 // Signal sends a signal to this process alone.
 func (p *Process) Signal(s syscall.Signal) { p.Command.Process.Signal(s) }
+
+// Interrupt is Ctrl-C: SIGINT to the process and to all of its group.
+func (p *Process) Interrupt() { syscall.Kill(-p.Command.Process.Pid, syscall.SIGINT) }
 
 // Kill ends the process with SIGKILL and waits until it is gone.
 func (p *Process) Kill() {

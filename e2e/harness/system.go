@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
@@ -36,17 +35,14 @@ type Options struct {
 
 // System is a running Gatehouse.
 type System struct {
-	// Dir holds gatehouse.yaml, policies/, data/ and logs/.
-	Dir string
+	// The folder holds gatehouse.yaml, policies/, data/ and logs/.
+	*Folder
 	// Services behind the gate.
 	Orders, Profile, GRPC *Service
 
-	t           testing.TB
 	config      Config
 	authorizers int
 	telemetries map[string]string // of the authorizers after the first
-	processes   map[string]*Process
-	order       []string
 	transport   *http.Transport
 }
 
@@ -63,16 +59,7 @@ func Start(t testing.TB, o Options) *System {
 // Prepare does all that Start does but starting the parts.
 func Prepare(t testing.TB, o Options) *System {
 	t.Helper()
-	base, err := scratch()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir, err := os.MkdirTemp(base, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &System{Dir: dir, t: t, processes: map[string]*Process{}, telemetries: map[string]string{}, authorizers: max(1, o.Authorizers)}
-	t.Cleanup(s.close)
+	s := &System{Folder: NewFolder(t), telemetries: map[string]string{}, authorizers: max(1, o.Authorizers)}
 	s.Orders, s.Profile, s.GRPC = StartService(t, "orders"), StartService(t, "profile"), StartGRPC(t, "grpc")
 	s.config = s.defaultConfig(t)
 	s.config.Set("controlplane.authz", s.authzSockets())
@@ -180,19 +167,22 @@ func (s *System) CAPath() string { return filepath.Join(s.Dir, "data", "ca", "ca
 // TLS trusts the development CA.
 func (s *System) TLS(t testing.TB) *tls.Config {
 	t.Helper()
-	pem, err := os.ReadFile(s.CAPath())
+	return Trust(t, s.CAPath())
+}
+
+// Trust is a client's TLS configuration for localhost under a CA.
+func Trust(t testing.TB, caPath string) *tls.Config {
+	t.Helper()
+	pem, err := os.ReadFile(caPath)
 	if err != nil {
 		t.Fatal(err)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		t.Fatalf("%s holds no certificate", s.CAPath())
+		t.Fatalf("%s holds no certificate", caPath)
 	}
 	return &tls.Config{RootCAs: pool, ServerName: "localhost"}
 }
-
-// Process is a process by its name, nil where it was never started.
-func (s *System) Process(name string) *Process { return s.processes[name] }
 
 // StartPart starts a part and waits until it is ready.
 func (s *System) StartPart(t testing.TB, name string) *Process {
@@ -207,20 +197,6 @@ func (s *System) LaunchPart(t testing.TB, name string) *Process {
 	t.Helper()
 	command, _, _ := strings.Cut(name, "-")
 	return s.Launch(t, name, exec.Command(Binary(t), command, "--config", s.ConfigPath(name)))
-}
-
-// Launch starts a process that ends with the test at the latest.
-func (s *System) Launch(t testing.TB, name string, command *exec.Cmd) *Process {
-	t.Helper()
-	p, err := launch(s.Dir, name, command)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if s.processes[name] == nil {
-		s.order = append(s.order, name)
-	}
-	s.processes[name] = p
-	return p
 }
 
 // AwaitReady waits until a part says that it is ready.
@@ -247,72 +223,34 @@ func (s *System) Telemetry(t testing.TB, name, path string) (status int, body st
 	return get(t, "http://"+s.telemetry(t, name)+path)
 }
 
+// TryTelemetry is Telemetry where the part may not be there.
+func (s *System) TryTelemetry(t testing.TB, name, path string) (status int, body string, err error) {
+	return tryGet("http://" + s.telemetry(t, name) + path)
+}
+
 func get(t testing.TB, url string) (status int, body string) {
 	t.Helper()
-	answer, err := http.Get(url)
+	status, body, err := tryGet(url)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return status, body
+}
+
+func tryGet(url string) (status int, body string, err error) {
+	answer, err := http.Get(url)
+	if err != nil {
+		return 0, "", err
 	}
 	defer answer.Body.Close()
 	text, err := io.ReadAll(answer.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return answer.StatusCode, string(text)
+	return answer.StatusCode, string(text), err
 }
 
 func expect200(url string) error {
-	answer, err := http.Get(url)
-	if err != nil {
-		return err
+	status, body, err := tryGet(url)
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("%s says %d: %s", url, status, body)
 	}
-	defer answer.Body.Close()
-	body, _ := io.ReadAll(answer.Body)
-	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s says %s: %s", url, answer.Status, body)
-	}
-	return nil
-}
-
-// close stops the parts, each as an operator would, the last started first.
-func (s *System) close() {
-	for i := len(s.order) - 1; i >= 0; i-- {
-		s.processes[s.order[i]].Stop(s.t)
-	}
-	if err := Try(5*time.Second, func() error {
-		if left := owned(s.Dir); len(left) > 0 {
-			return fmt.Errorf("processes are left behind: %s", strings.Join(left, "; "))
-		}
-		return nil
-	}); err != nil {
-		s.t.Error(err)
-	}
-	if s.t.Failed() {
-		s.keepArtefacts()
-	}
-	os.RemoveAll(s.Dir)
-}
-
-// keepArtefacts copies logs, configurations and policies, and no key, to
-// artifacts/.
-func (s *System) keepArtefacts() {
-	into := filepath.Join(Root(), "artifacts", filepath.FromSlash(s.t.Name()))
-	filepath.WalkDir(s.Dir, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() && entry.Name() == "data" {
-			return fs.SkipDir
-		}
-		if entry.IsDir() {
-			return nil
-		}
-		relative, _ := filepath.Rel(s.Dir, path)
-		content, err := os.ReadFile(path)
-		if err != nil {
-			return nil
-		}
-		target := filepath.Join(into, relative)
-		os.MkdirAll(filepath.Dir(target), 0o755)
-		os.WriteFile(target, content, 0o644)
-		return nil
-	})
-	s.t.Logf("logs are kept in %s", into)
+	return err
 }

@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"os"
 	"testing"
 	"time"
 )
@@ -55,4 +56,10 @@ func During(t testing.TB, span time.Duration, condition func() error) {
 	}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Exists tells whether a file, or socket, is there.
+func Exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }

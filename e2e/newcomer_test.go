@@ -1,0 +1,94 @@
+package e2e
+
+import (
+	"fmt"
+	"net"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse.dev/gatehouse/e2e/harness"
+)
+
+// TestNewcomer does what the README says, word by word: it runs the README's
+// own blocks, on the ports that they name.
+func TestNewcomer(t *testing.T) {
+	blocks := readme(t)
+	for _, mark := range []string{"sh service", "sh setup", "yaml api", "yaml service", "yaml route", "sh validate", "sh run", "sh accounts", "sh try"} {
+		if blocks[mark] == "" {
+			t.Fatalf("README.md has no block %q", mark)
+		}
+	}
+	awaitFreePorts(t)
+	f := checkout(t)
+	environment := "ENVOY=" + harness.EnvoyPath(t)
+	do := func(mark, input string) string {
+		t.Helper()
+		out := f.Bash(t, blocks[mark], input, environment)
+		if out.Code != 0 {
+			t.Fatalf("the block %q ended with %d:\n%s%s", mark, out.Code, out.Stdout, out.Stderr)
+		}
+		return out.Stdout + out.Stderr
+	}
+	longRunning := func(mark string) *harness.Process {
+		command := exec.Command("bash", "-eu", "-c", execLast(blocks[mark]))
+		command.Env = append(command.Environ(), environment)
+		return f.Launch(t, strings.ReplaceAll(mark, " ", "-"), command)
+	}
+
+	longRunning("sh service")
+	do("sh setup", "")
+	file := filepath.Join(f.Dir, "mygate", "gatehouse.yaml")
+	insertBelow(t, file, "apis", blocks["yaml api"])
+	insertBelow(t, file, "services", blocks["yaml service"])
+	insertBelow(t, file, "routes", blocks["yaml route"])
+	do("sh validate", "")
+	running := longRunning("sh run")
+	harness.Eventually(t, 30*time.Second, func() error {
+		if running.Ended() {
+			t.Fatalf("it did not start:\n%s", running.Log())
+		}
+		if out := running.Out(); !strings.Contains(out, "https://localhost:8443") {
+			return fmt.Errorf("not ready: %q\n%s", out, running.Log())
+		}
+		return nil
+	})
+	do("sh accounts", "correct horse battery staple\n")
+	said := do("sh try", "")
+	if !strings.Contains(said, "Hello from behind the gate") {
+		t.Errorf("with a token, the service did not answer:\n%s", said)
+	}
+	if !strings.Contains(said, `"status":401`) {
+		t.Errorf("without a token, the gate opened:\n%s", said)
+	}
+	running.Interrupt()
+	if !running.Wait(15*time.Second) || running.Command.ProcessState.ExitCode() != 0 {
+		t.Errorf("Ctrl-C: %v\n%s", running.Command.ProcessState, running.Log())
+	}
+}
+
+// execLast makes the last command of a script take the shell's place, so that a
+// signal reaches it.
+func execLast(script string) string {
+	lines := strings.Split(strings.TrimSpace(script), "\n")
+	lines[len(lines)-1] = "exec " + lines[len(lines)-1]
+	return strings.Join(lines, "\n")
+}
+
+// awaitFreePorts waits for the ports of the README and of the sample, which
+// another gatehouse of this machine may have.
+func awaitFreePorts(t *testing.T) {
+	t.Helper()
+	harness.Eventually(t, time.Minute, func() error {
+		for _, port := range []int{8080, 8443, 9101, 9102, 9103, 9300, 9400, 9491, 9492, 9493, 9901} {
+			listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+			if err != nil {
+				return fmt.Errorf("a port that the README names is taken: %w", err)
+			}
+			listener.Close()
+		}
+		return nil
+	})
+}
