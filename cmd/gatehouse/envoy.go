@@ -10,46 +10,55 @@ import (
 )
 
 func newEnvoy(p *program) *cobra.Command {
-	var run, which bool
+	var bootstrap, which bool
 	var o app.Options
 	c := &cobra.Command{
 		Use:   "envoy",
-		Short: "Print the bootstrap for an Envoy, or run one",
-		Long: `Prints the bootstrap of an Envoy that takes its configuration from the control plane
-and proves itself as the configuration's ` + "`envoy`" + ` part says. With --run it runs that
-Envoy as a process of its own and drains it on SIGTERM; with --which it prints the
-path of the Envoy that would be run.`,
-		Example: `  gatehouse envoy --config gatehouse.yaml > bootstrap.json
-  gatehouse envoy --config gatehouse.yaml --run`,
+		Short: "Run an Envoy alone, or print its bootstrap",
+		Long: `Runs an Envoy as a process of its own: it takes its configuration from the control
+plane that the ` + "`envoy`" + ` part names, and is drained on SIGTERM.
+
+With --bootstrap its bootstrap is printed instead, for an Envoy that something else
+runs; with --which, the path of the Envoy that would be run.`,
+		Example: `  gatehouse envoy --config gatehouse.yaml
+  gatehouse envoy --config gatehouse.yaml --bootstrap > bootstrap.json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if run && which {
-				return usage("--run and --which: choose one of the two")
+			if bootstrap && which {
+				return usage("--bootstrap and --which: choose one of the two")
 			}
 			config, err := p.load()
 			switch {
 			case err != nil:
 				return err
-			case run:
-				o.Out, o.Errors = cmd.OutOrStdout(), cmd.ErrOrStderr()
-				return app.RunEnvoy(cmd.Context(), config, o)
+			case bootstrap:
+				return printBootstrap(cmd, config)
 			case which:
-				path, err := envoy.Find(cmd.Context(), string(config.Envoy.Path))
-				if err == nil {
-					fmt.Fprintln(cmd.OutOrStdout(), path)
-				}
-				return err
+				return printEnvoy(cmd, config)
 			}
-			bootstrap, err := envoy.Render(config.Envoy)
-			if err != nil {
-				return err
-			}
-			_, err = cmd.OutOrStdout().Write(bootstrap)
-			return err
+			o.Out, o.Errors = cmd.OutOrStdout(), cmd.ErrOrStderr()
+			return app.RunEnvoy(cmd.Context(), config, o)
 		},
 	}
-	c.Flags().BoolVar(&run, "run", false, "run Envoy with the bootstrap")
+	c.Flags().BoolVar(&bootstrap, "bootstrap", false, "print the bootstrap")
 	c.Flags().BoolVar(&which, "which", false, "print the path of the Envoy that would be run")
 	logFlags(c, &o)
 	return c
+}
+
+func printBootstrap(cmd *cobra.Command, config *app.Config) error {
+	text, err := envoy.Render(config.Envoy)
+	if err != nil {
+		return err
+	}
+	_, err = cmd.OutOrStdout().Write(text)
+	return err
+}
+
+func printEnvoy(cmd *cobra.Command, config *app.Config) error {
+	path, err := envoy.Find(cmd.Context(), string(config.Envoy.Path))
+	if err == nil {
+		fmt.Fprintln(cmd.OutOrStdout(), path)
+	}
+	return err
 }

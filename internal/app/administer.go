@@ -5,15 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/test/bufconn"
 
 	"gatehouse.dev/gatehouse/issuer"
+	"gatehouse.dev/gatehouse/issuer/admin"
 	"gatehouse.dev/gatehouse/issuer/store"
 	adminv1 "gatehouse.dev/gatehouse/proto/gatehouse/admin/v1"
 )
@@ -43,7 +42,7 @@ func throughSocket(ctx context.Context, address string, work func(context.Contex
 	return work(ctx, adminv1.NewAdminClient(conn))
 }
 
-// onDatabase serves the issuer's own administration to this process alone.
+// onDatabase opens the database for this process alone.
 func onDatabase(ctx context.Context, c *Config, work func(context.Context, adminv1.AdminClient) error) error {
 	if err := c.Prepare([]Part{Issuer}, time.Now); err != nil {
 		return err
@@ -52,19 +51,5 @@ func onDatabase(ctx context.Context, c *Config, work func(context.Context, admin
 	if err != nil {
 		return err
 	}
-	return i.Administer(ctx, func(admin adminv1.AdminServer) error {
-		pipe := bufconn.Listen(64 << 10)
-		server := grpc.NewServer()
-		adminv1.RegisterAdminServer(server, admin)
-		go server.Serve(pipe)
-		defer server.Stop()
-		conn, err := grpc.NewClient("passthrough:database",
-			grpc.WithTransportCredentials(insecure.NewCredentials()),
-			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return pipe.DialContext(ctx) }))
-		if err != nil {
-			return fmt.Errorf("connecting to the database: %w", err)
-		}
-		defer conn.Close()
-		return work(ctx, adminv1.NewAdminClient(conn))
-	})
+	return i.Administer(ctx, func(service adminv1.AdminServer) error { return work(ctx, admin.Local(service)) })
 }

@@ -53,7 +53,7 @@ func isTrustDomain(name string) bool {
 // checkIssuer compares what routes demand with what the issuer of this file can
 // put into a token.
 func (c *Config) checkIssuer() (vs conf.Violations) {
-	if c.Gateway.Issuer.URL != noIssuer && c.Issuer.URL != c.Gateway.PublicURL {
+	if c.Issuer.URL != c.Gateway.PublicURL {
 		vs.Add("issuer.url", c.Issuer.URL, "is not gateway.public_url, under which the gateway serves the issuer", "make both the same")
 	}
 	for i, route := range c.Gateway.Routes {

@@ -9,9 +9,6 @@ import (
 	"gatehouse.dev/gatehouse/internal/conf"
 )
 
-// noIssuer as gateway.issuer.url says that the gateway serves no issuer.
-const noIssuer = "none"
-
 // complete fills in the defaults: first what follows from another part or from
 // the trust domain, then each part's own.
 func (c *Config) complete() {
@@ -57,7 +54,6 @@ func (c *Config) completeIdentities() {
 // the issuer through the gateway, under the gateway's URL.
 func (c *Config) completeIssuer(dir string) {
 	if c.Issuer == nil {
-		def(&c.Gateway.Issuer.URL, noIssuer)
 		return
 	}
 	def(&c.Issuer.URL, c.Gateway.PublicURL)

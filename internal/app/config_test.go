@@ -172,7 +172,7 @@ gateway: {issuers: [https://idp.example]}
 authz:
   issuers: [{issuer: https://idp.example, feed: "unix:run/feed.sock"}]
 `))
-	if diff := cmp.Diff([]Part{Authz, ControlPlane, Envoy}, c.All()); diff != "" || c.Gateway.Issuer.URL != noIssuer {
+	if diff := cmp.Diff([]Part{Authz, ControlPlane, Envoy}, c.All()); diff != "" || c.Gateway.Issuer.URL != "" {
 		t.Errorf("%s gateway.issuer.url %q", diff, c.Gateway.Issuer.URL)
 	}
 }

@@ -9,13 +9,13 @@ import (
 	"strings"
 
 	"gatehouse.dev/gatehouse/controlplane"
-	"gatehouse.dev/gatehouse/internal/conf"
 )
 
 // gateway takes over a changed gateway configuration; the control plane does.
 type gateway interface {
 	Apply(context.Context, controlplane.Gateway) error
-	Refused(conf.Violations)
+	// Refused tells of an edit that did not come as far as Apply.
+	Refused(error)
 }
 
 // Reloader follows the configuration file while the parts run. The gateway's
@@ -102,7 +102,7 @@ func (r *Reloader) refuse(invalid *Invalid) {
 		r.logger.Error("configuration refused: what runs goes on unchanged", "violation", line)
 	}
 	if r.gateway != nil {
-		r.gateway.Refused(invalid.Violations)
+		r.gateway.Refused(invalid)
 	}
 }
 
