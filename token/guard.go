@@ -44,7 +44,7 @@ func onlyPublic(_, address string, _ syscall.RawConn) error {
 
 func isPublic(addr netip.Addr) bool {
 	addr = addr.Unmap()
-	if addr.Zone() != "" || addr.Is6() && !global.Contains(addr) {
+	if !addr.IsValid() || addr.Zone() != "" || addr.Is6() && !global.Contains(addr) {
 		return false
 	}
 	for _, prefix := range special {
