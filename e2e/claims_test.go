@@ -106,8 +106,11 @@ func TestClaimsCannotBeSent(t *testing.T) {
 				continue
 			}
 			seen := answer.Seen()
-			if strings.Contains(answer.Body, "usr_evil") {
-				t.Errorf("%s, %s: the service saw %v", path, name, seen.Header)
+			for header, values := range seen.Header {
+				// In the value of another header it means nothing.
+				if header != "x-innocent" && strings.Contains(strings.Join(values, " "), "usr_evil") {
+					t.Errorf("%s, %s: the service saw %s: %q", path, name, header, values)
+				}
 			}
 			want := ""
 			if path != "/open" {
@@ -130,7 +133,7 @@ func TestClaimsCannotBeSentAsTrailers(t *testing.T) {
 			t.Fatal(err)
 		}
 		request.Header.Set("Authorization", "Bearer "+writer)
-		request.Trailer = http.Header{"X-Gatehouse-Subject": {"usr_evil"}, "Gatehouse-Assertion": {"usr_evil"}, "X-Gatehouse-Roles": {"usr_evil"}, "Authorization": {"usr_evil"}}
+		request.Trailer = http.Header{"X-Gatehouse-Subject": {"usr_evil"}, "Gatehouse-Assertion": {"usr_evil"}, "X-Gatehouse-Roles": {"usr_evil"}, "X-Innocent": {"usr_evil"}}
 		client := s.HTTP()
 		if http1 {
 			client.Transport = &http.Transport{TLSClientConfig: s.TLS(t), DisableKeepAlives: true}
@@ -148,7 +151,8 @@ func TestClaimsCannotBeSentAsTrailers(t *testing.T) {
 		for _, http1 := range []bool{true, false} {
 			seen := send(path, http1)
 			for name, values := range seen.Trailer {
-				if len(values) > 0 {
+				// x-innocent shows that trailers do arrive, by HTTP/2.
+				if len(values) > 0 && name != "x-innocent" {
 					t.Errorf("%s (HTTP/1.1: %t): the trailer %s arrived as %q", path, http1, name, values)
 				}
 			}

@@ -54,7 +54,7 @@ func TestRegoReload(t *testing.T) {
 	for name, broken := range map[string]struct {
 		text, line string
 	}{
-		"it does not parse":   {"package orders.approve\n\nallow if {\n\tinput.token.\n}\n", ":4"},
+		"it does not parse":   {"package orders.approve\n\nallow if {\n\tinput.token.client_id == == \"robot\"\n}\n", ":4"},
 		"it does not compile": {"package orders.approve\n\nallow if input.token.role == \"robot\"\n", ":3"},
 		"it asks the network": {"package orders.approve\n\nallow if http.send({\"method\": \"get\", \"url\": \"http://127.0.0.1\"}).status_code == 200\n", ":3"},
 	} {
