@@ -97,14 +97,15 @@ func (s *site) socket(name string) string { return filepath.Join(s.dir, name+".s
 
 func (s *site) config(keys string) string {
 	return fmt.Sprintf(`version: 1
+gateway: {issuers: [%[1]s]}
 authz:
-  listen: unix:%s
+  listen: unix:%[2]s
   telemetry: 127.0.0.1:0
   allowed_events: debug
-  rule_keys: [%s]
+  rule_keys: [%[3]s]
   issuers:
-    - {issuer: %s, jwks_url: "http://%s/", allow_internal: true, feed: "unix:%s"}
-`, s.socket("authz"), filepath.Join(s.dir, "rule.pub"), issuerURL, keys, s.socket("feed"))
+    - {issuer: %[1]s, jwks_url: "http://%[4]s/", allow_internal: true, feed: "unix:%[5]s"}
+`, issuerURL, s.socket("authz"), filepath.Join(s.dir, "rule.pub"), keys, s.socket("feed"))
 }
 
 // serveKeys answers any request with the key set, and returns the address.
