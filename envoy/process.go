@@ -25,6 +25,10 @@ const (
 
 // Process runs one Envoy.
 type Process struct {
+	// AccessLog gets one line of JSON for each request; set it before Run.
+	// Default: standard output.
+	AccessLog io.Writer
+
 	config Config
 	logger *slog.Logger
 	path   string
@@ -39,7 +43,7 @@ func New(config Config, logger *slog.Logger) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Process{config: config, logger: logger, path: path, admin: &http.Client{Timeout: 2 * time.Second}}, nil
+	return &Process{AccessLog: os.Stdout, config: config, logger: logger, path: path, admin: &http.Client{Timeout: 2 * time.Second}}, nil
 }
 
 // Run starts Envoy and returns once it has ended: after ctx, when it has
@@ -66,10 +70,11 @@ func (p *Process) command(bootstrap string) *exec.Cmd {
 		"--config-path", bootstrap,
 		"--concurrency", strconv.FormatUint(uint64(p.config.Concurrency), 10),
 		"--disable-hot-restart",
+		"--file-flush-interval-msec", "1000", // of the access log; 10 s unless told
 		"--log-format", logFormat,
 		"--drain-time-s", strconv.Itoa(int(drainTime/time.Second)),
 	)
-	command.Stdout = os.Stdout
+	command.Stdout = p.AccessLog
 	command.SysProcAttr = &syscall.SysProcAttr{
 		// An interrupt at the terminal reaches this process alone, which then
 		// drains Envoy.

@@ -1,0 +1,302 @@
+package controlplane
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"gatehouse.dev/gatehouse/envoy"
+	"gatehouse.dev/gatehouse/internal/conf"
+)
+
+// rig is a real Envoy between a client and services, with a control plane and a
+// stub authorizer behind it.
+type rig struct {
+	dir       string
+	gateway   Gateway
+	config    Config
+	authz     *stubAuthz
+	server    *Server
+	stop      func() // stops the control plane
+	client    *http.Client
+	http1     *http.Client
+	admin     string
+	envoyLog  *logBook
+	accessLog *logBook
+}
+
+// newRig starts everything with a gateway; text is its YAML, in which
+// {orders}, {site} and so on stand for services' URLs.
+func newRig(t *testing.T, gateway string, options ...func(*rig, *envoy.Config)) *rig {
+	t.Helper()
+	dir := shortDir(t)
+	r := &rig{dir: dir, envoyLog: &logBook{}, accessLog: &logBook{}}
+	r.authz = startStubAuthz(t, "unix:"+filepath.Join(dir, "authz.sock"))
+	r.config = Config{Listen: "unix:" + filepath.Join(dir, "xds.sock"), Telemetry: freeAddress(t), Authz: []string{r.authz.address}, RuleKey: writeRuleKey(t, dir)}
+	edge := envoy.Config{Admin: freeAddress(t), XDS: r.config.Listen, Concurrency: 2, Path: conf.Path(realEnvoy(t))}
+	r.gateway = r.parse(t, gateway)
+	for _, option := range options {
+		option(r, &edge)
+	}
+	r.config.SetDefaults(dir)
+	edge.SetDefaults(dir)
+	r.admin = edge.Admin
+	r.client, r.http1 = edgeClient(t, true), edgeClient(t, false)
+	r.startControlPlane(t)
+	r.startEnvoy(t, edge)
+	return r
+}
+
+// parse is a gateway on free ports, with the test's certificate.
+func (r *rig) parse(t *testing.T, text string) Gateway {
+	t.Helper()
+	g := readGateway(t, text)
+	if r.gateway.Listen != "" {
+		g.Listen, g.RedirectListen = r.gateway.Listen, r.gateway.RedirectListen
+	} else {
+		g.Listen, g.RedirectListen = freeAddress(t), freeAddress(t)
+	}
+	g.PublicURL = "https://" + g.Listen
+	g.TLS = TLS{Certificate: "testdata/edge.crt", Key: "testdata/edge.key"}
+	return g
+}
+
+func (r *rig) startControlPlane(t *testing.T) {
+	t.Helper()
+	server, err := New(r.config, r.gateway, Deps{Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.server = server
+	r.stop = inBackground(t, server.Run)
+}
+
+func (r *rig) startEnvoy(t *testing.T, config envoy.Config) {
+	t.Helper()
+	process, err := envoy.New(config, slog.New(r.envoyLog))
+	if err != nil {
+		t.Fatal(err)
+	}
+	process.AccessLog = r.accessLog
+	stop := inBackground(t, process.Run)
+	// Envoy waits for its clients to leave, so they leave first.
+	t.Cleanup(func() {
+		r.client.CloseIdleConnections()
+		r.http1.CloseIdleConnections()
+		stop()
+	})
+	await(t, "Envoy to take its first configuration", r.taken)
+}
+
+// taken tells whether every Envoy has what was last published.
+func (r *rig) taken() error {
+	status := r.server.Status().Groups[envoy.EdgeGroup]
+	if !status.Taken || len(status.Nodes) == 0 {
+		return fmt.Errorf("status %+v; Envoy says %s", status, r.envoyLog.last())
+	}
+	return nil
+}
+
+// apply publishes an edit and waits until it is live.
+func (r *rig) apply(t *testing.T, g Gateway) {
+	t.Helper()
+	if err := r.server.Apply(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	r.gateway = g
+	await(t, "the edit to be live", r.taken)
+}
+
+func (r *rig) url(path string) string { return "https://" + r.gateway.Listen + path }
+
+// get asks for a path over HTTP/1.1, as spelled.
+func (r *rig) get(t *testing.T, path string, headers ...string) (status int, body string) {
+	t.Helper()
+	response, body := r.ask(t, r.http1, http.MethodGet, path, headers...)
+	return response.StatusCode, body
+}
+
+func (r *rig) ask(t *testing.T, client *http.Client, method, path string, headers ...string) (*http.Response, string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, r.url("/"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.URL.Opaque = path // not normalised on its way out
+	for i := 0; i < len(headers); i += 2 {
+		request.Header[headers[i]] = append(request.Header[headers[i]], headers[i+1])
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response, string(body)
+}
+
+// service is a back end that answers with its name and keeps what it was sent.
+type service struct {
+	*httptest.Server
+	mu   sync.Mutex
+	seen *http.Request
+}
+
+func startService(t *testing.T, name string) *service {
+	t.Helper()
+	s := &service{}
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		s.seen = r
+		s.mu.Unlock()
+		w.Header().Set("Server", "secret/1.0")
+		w.Header().Set("X-Powered-By", "secret")
+		fmt.Fprint(w, name)
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+// last is the last request that arrived; nil: none since the last call.
+func (s *service) last() *http.Request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.seen
+	s.seen = nil
+	return r
+}
+
+// inBackground runs until the test ends or stop is called.
+func inBackground(t *testing.T, run func(context.Context) error) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+// await waits for a condition, within a deadline that only a fault exceeds.
+func await(t *testing.T, what string, condition func() error) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(40 * time.Second)
+	for {
+		err := condition()
+		if err == nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("waited too long for %s: %v", what, err)
+		}
+	}
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+// shortDir is a folder whose sockets' paths fit into 107 bytes.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "gh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func writeRuleKey(t *testing.T, dir string) conf.Path {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(testKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "rule.key")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return conf.Path(file)
+}
+
+// edgeClient trusts the test's certificate and follows no redirects.
+func edgeClient(t *testing.T, http2 bool) *http.Client {
+	t.Helper()
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(readFile(t, "testdata/edge.crt"))
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: http2, MaxIdleConnsPerHost: 16}
+	if !http2 {
+		transport.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
+	}
+	return &http.Client{Transport: transport, Timeout: 30 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
+
+// logBook keeps what Envoy logs, as a slog handler or as a writer.
+type logBook struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (*logBook) Enabled(context.Context, slog.Level) bool { return true }
+func (b *logBook) WithAttrs([]slog.Attr) slog.Handler     { return b }
+func (b *logBook) WithGroup(string) slog.Handler          { return b }
+func (b *logBook) Handle(_ context.Context, r slog.Record) error {
+	line := r.Level.String() + " " + r.Message
+	r.Attrs(func(a slog.Attr) bool {
+		line += " " + a.String()
+		return true
+	})
+	_, err := b.Write([]byte(line + "\n"))
+	return err
+}
+
+// Write takes whole lines.
+func (b *logBook) Write(lines []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.text.Write(lines)
+	return len(lines), nil
+}
+
+func (b *logBook) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+func (b *logBook) last() string {
+	lines := strings.Split(b.String(), "\n")
+	return strings.Join(lines[max(0, len(lines)-5):], "\n")
+}
