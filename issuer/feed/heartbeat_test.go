@@ -19,6 +19,7 @@ func TestHeartbeats(t *testing.T) {
 		var beats []*revocationv1.Heartbeat
 		sent := uint64(0)
 		w := &watcher{server: s, guard: newGuard(time.Hour), send: func(m *revocationv1.WatchResponse) error {
+			sent = max(sent, m.GetSnapshot().GetSequence())
 			for _, r := range m.GetChanges().GetRevocations() {
 				sent = r.GetSequence()
 			}

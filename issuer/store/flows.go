@@ -7,14 +7,18 @@ type Redemption struct {
 	Code Hash
 	// ClientID is the authenticated client that presents it.
 	ClientID string
-	// Check holds the request against what the code was issued for: redirect
-	// URI, PKCE. It may run more than once, so it only computes. nil: no
-	// further checks.
-	Check func(Code) error
+	// Decide holds the request against what the code was issued for (redirect
+	// URI, PKCE) and says what is granted. It may run more than once, so it
+	// only computes.
+	Decide func(Code) (Terms, error)
 	// GrantID names the grant to be created.
 	GrantID string
-	// GrantExpiresAt ends the grant and every refresh token of it.
-	GrantExpiresAt time.Time
+}
+
+// Terms are what a redeemed code leads to.
+type Terms struct {
+	// ExpiresAt ends the grant and every refresh token of it.
+	ExpiresAt time.Time
 	// Refresh is the hash of the first refresh token; zero: none.
 	Refresh Hash
 }

@@ -122,14 +122,14 @@ type Codes interface {
 	// first write of an authorization, made once a person has consented.
 	// ErrNotFound: its client or user is gone, or its session has ended.
 	CreateCode(ctx context.Context, c Code) (Code, error)
-	// RedeemCode consumes a code, exactly once, and creates its grant and
-	// first refresh token.
+	// RedeemCode consumes a code, exactly once, and creates its grant and,
+	// where the terms have one, its first refresh token.
 	//
 	// ErrNotFound: no such code, or another client's (which then learns and
 	// changes nothing). ErrExpired: too late. ErrConsumed: it was presented
 	// before; the grant it created, if any, is revoked with all its tokens
 	// (RFC 6749 §4.1.2). ErrRevoked: client, user or session has been revoked
-	// since. An error of Check: the code is spent, nothing was created.
+	// since. An error of Decide: the code is spent, nothing was created.
 	RedeemCode(ctx context.Context, r Redemption) (Issuance, error)
 }
 

@@ -64,6 +64,9 @@ func (db *DB) RedeemCode(ctx context.Context, r store.Redemption) (issued store.
 	if err := checkID("grant", r.GrantID); err != nil {
 		return store.Issuance{}, err
 	}
+	if r.Decide == nil {
+		return store.Issuance{}, errors.New("authorization code: a redemption decides the terms")
+	}
 	err = db.write(ctx, func(t *txn) (err error) {
 		issued, err = t.redeem(r)
 		return err
@@ -97,12 +100,17 @@ func (t *txn) redeem(r store.Redemption) (store.Issuance, error) {
 	if err != nil {
 		return store.Issuance{}, err
 	}
-	if r.Check != nil {
-		if err := r.Check(c); err != nil {
-			return store.Issuance{}, cmp.Or(t.consume(&c, ""), refuse(err))
-		}
+	terms, err := r.Decide(c)
+	if err != nil {
+		return store.Issuance{}, cmp.Or(t.consume(&c, ""), refuse(err))
 	}
-	return t.grantFor(c, u, notBefore, r)
+	g := store.Grant{
+		ID: r.GrantID, UserID: c.UserID, ClientID: c.ClientID, SessionID: c.SessionID,
+		Scopes: c.Scopes, Audience: c.Audience, AuthTime: c.AuthTime,
+		IssuedAt: store.IssuedAt(t.now, notBefore), ExpiresAt: terms.ExpiresAt,
+	}
+	err = t.grant(g, &c, terms.Refresh)
+	return store.Issuance{Code: c, Grant: g, User: u, IssuedAt: g.IssuedAt}, err
 }
 
 // replayed revokes what the first redemption of a code created: one of the two
@@ -127,25 +135,21 @@ func (t *txn) consume(c *store.Code, grantID string) error {
 	)
 }
 
-func (t *txn) grantFor(c store.Code, u store.User, notBefore int64, r store.Redemption) (store.Issuance, error) {
-	if t.has(grants, []byte(r.GrantID)) {
-		return store.Issuance{}, about("grant", r.GrantID, store.ErrConflict)
-	}
-	g := store.Grant{
-		ID: r.GrantID, UserID: c.UserID, ClientID: c.ClientID, SessionID: c.SessionID,
-		Scopes: c.Scopes, Audience: c.Audience, AuthTime: c.AuthTime,
-		IssuedAt: store.IssuedAt(t.now, notBefore), ExpiresAt: r.GrantExpiresAt,
+// grant stores a grant and its first refresh token, and spends its code.
+func (t *txn) grant(g store.Grant, c *store.Code, refresh store.Hash) error {
+	if t.has(grants, []byte(g.ID)) {
+		return about("grant", g.ID, store.ErrConflict)
 	}
 	err := errors.Join(
-		t.consume(&c, g.ID),
+		t.consume(c, g.ID),
 		putRow(t, grants, []byte(g.ID), g),
 		t.put(sessionGrants, pair(g.SessionID, g.ID), nil),
 		t.expire(g.ExpiresAt, expireGrant, []byte(g.ID)),
 	)
-	if err == nil && !r.Refresh.IsZero() {
-		err = t.addRefresh(g, r.Refresh)
+	if err == nil && !refresh.IsZero() {
+		err = t.addRefresh(g, refresh)
 	}
-	return store.Issuance{Code: c, Grant: g, User: u, IssuedAt: g.IssuedAt}, err
+	return err
 }
 
 func aboutCode(err error) error {

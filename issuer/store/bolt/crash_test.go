@@ -103,7 +103,10 @@ func crashFlow(t *testing.T, db *DB) (string, error) {
 	later := time.Now().Add(time.Hour)
 	_, create := db.CreateCode(t.Context(), store.Code{Hash: store.HashOf(code), ClientID: "app", UserID: "usr_1", ExpiresAt: later})
 	_, redeem := db.RedeemCode(t.Context(), store.Redemption{
-		Code: store.HashOf(code), ClientID: "app", GrantID: grant, GrantExpiresAt: later, Refresh: store.HashOf(token),
+		Code: store.HashOf(code), ClientID: "app", GrantID: grant,
+		Decide: func(store.Code) (store.Terms, error) {
+			return store.Terms{ExpiresAt: later, Refresh: store.HashOf(token)}, nil
+		},
 	})
 	_, rotate := db.RotateRefresh(t.Context(), store.Rotation{
 		Token: store.HashOf(token), Successor: store.HashOf(next), ClientID: "app",
@@ -132,7 +135,8 @@ func verifyCrash(t *testing.T, path string, acknowledged []string) {
 			t.Fatalf("an acknowledged revocation is lost: %v", err)
 		}
 		if _, err := db.RedeemCode(t.Context(), store.Redemption{
-			Code: store.HashOf(code), ClientID: "app", GrantID: "again", GrantExpiresAt: time.Now().Add(time.Hour),
+			Code: store.HashOf(code), ClientID: "app", GrantID: "again",
+			Decide: func(store.Code) (store.Terms, error) { return store.Terms{ExpiresAt: time.Now().Add(time.Hour)}, nil },
 		}); !errors.Is(err, store.ErrConsumed) {
 			t.Fatalf("a consumed code can be redeemed again: %v", err)
 		}

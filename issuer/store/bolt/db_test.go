@@ -208,7 +208,9 @@ func TestRefusalsCostNoTransaction(t *testing.T) {
 	}
 	before := id()
 	for range 10 {
-		if _, err := db.RedeemCode(t.Context(), store.Redemption{Code: store.HashOf("x"), GrantID: "g"}); !errors.Is(err, store.ErrNotFound) {
+		if _, err := db.RedeemCode(t.Context(), store.Redemption{
+			Code: store.HashOf("x"), GrantID: "g", Decide: func(store.Code) (store.Terms, error) { return store.Terms{}, nil },
+		}); !errors.Is(err, store.ErrNotFound) {
 			t.Fatal(err)
 		}
 		if _, err := db.RotateRefresh(t.Context(), store.Rotation{Token: store.HashOf("x"), Successor: store.HashOf("y")}); !errors.Is(err, store.ErrNotFound) {

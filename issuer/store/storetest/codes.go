@@ -14,17 +14,18 @@ import (
 func testCodes(t *testing.T, e *env) {
 	f := e.flow("app", "alice")
 	r, refresh := e.redemption(f)
-	r.Check = func(c store.Code) error {
+	expires := e.clock.now().Add(48 * time.Hour)
+	r.Decide = func(c store.Code) (store.Terms, error) {
 		if diff := cmp.Diff(f.code, c); diff != "" {
 			t.Error(diff)
 		}
-		return nil
+		return store.Terms{ExpiresAt: expires, Refresh: store.HashOf(refresh)}, nil
 	}
 	issued := must[store.Issuance](t)(e.RedeemCode(e.ctx, r))
 	want := store.Grant{
 		ID: r.GrantID, UserID: f.user.ID, ClientID: "app", SessionID: f.session.ID,
 		Scopes: f.code.Scopes, Audience: f.code.Audience, AuthTime: f.code.AuthTime,
-		IssuedAt: issued.IssuedAt, ExpiresAt: r.GrantExpiresAt,
+		IssuedAt: issued.IssuedAt, ExpiresAt: expires,
 	}
 	if diff := cmp.Diff(want, issued.Grant); diff != "" {
 		t.Error(diff)
@@ -45,8 +46,12 @@ func testCodes(t *testing.T, e *env) {
 
 	f.code = e.code(f)
 	r, _ = e.redemption(f)
-	r.Refresh = store.Hash{}
-	issued = must[store.Issuance](t)(e.RedeemCode(e.ctx, r))
+	r.Decide = nil
+	if _, err := e.RedeemCode(e.ctx, r); err == nil {
+		t.Error("redeemed on no terms")
+	}
+	r.Decide = func(store.Code) (store.Terms, error) { return store.Terms{ExpiresAt: expires}, nil }
+	must[store.Issuance](t)(e.RedeemCode(e.ctx, r))
 	if _, _, err := e.RefreshToken(e.ctx, store.Hash{}); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("a refresh token that was not asked for: %v", err)
 	}
@@ -79,7 +84,9 @@ func testCodeRefusals(t *testing.T, e *env) {
 	}{
 		{"unknown", func(r *store.Redemption) { r.Code = store.HashOf("x") }, store.ErrNotFound, nil},
 		{"another client's", func(r *store.Redemption) { r.ClientID = "thief" }, store.ErrNotFound, nil},
-		{"failed check", func(r *store.Redemption) { r.Check = func(store.Code) error { return refused } }, refused, store.ErrConsumed},
+		{"failed check", func(r *store.Redemption) {
+			r.Decide = func(store.Code) (store.Terms, error) { return store.Terms{}, refused }
+		}, refused, store.ErrConsumed},
 		{"expired", func(*store.Redemption) { e.clock.advance(time.Minute) }, store.ErrExpired, store.ErrExpired},
 	} {
 		f.code = e.code(f)

@@ -210,9 +210,10 @@ func (e *env) draft(f flow) store.Code {
 // redemption of a flow's code, with a first refresh token.
 func (e *env) redemption(f flow) (store.Redemption, string) {
 	refresh := store.NewToken(store.RefreshPrefix)
+	terms := store.Terms{ExpiresAt: e.clock.now().Add(720 * time.Hour), Refresh: store.HashOf(refresh)}
 	return store.Redemption{
 		Code: f.code.Hash, ClientID: f.client.ID, GrantID: store.NewID("gnt_"),
-		GrantExpiresAt: e.clock.now().Add(720 * time.Hour), Refresh: store.HashOf(refresh),
+		Decide: func(store.Code) (store.Terms, error) { return terms, nil },
 	}, refresh
 }
 
