@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -43,8 +42,6 @@ type Deps struct {
 	Keys      *keys.Ring
 	Passwords *password.Hasher
 	Logger    *slog.Logger
-	// Now is the clock; nil: the machine's.
-	Now func() time.Time
 }
 
 // Service implements adminv1.AdminServer.
@@ -63,9 +60,6 @@ var openIDScopes = []string{"openid", "profile", "email", "offline_access"}
 func New(c Config, d Deps) (*Service, error) {
 	if d.Store == nil || d.Keys == nil || d.Passwords == nil || d.Logger == nil {
 		return nil, errors.New("making the administration: it needs a store, keys, a password hasher and a logger")
-	}
-	if d.Now == nil {
-		d.Now = time.Now
 	}
 	return &Service{scopes: slices.Concat(c.Scopes, openIDScopes), roles: slices.Clone(c.Roles), deps: d}, nil
 }
