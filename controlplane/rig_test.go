@@ -31,6 +31,7 @@ type rig struct {
 	authz     *stubAuthz
 	server    *Server
 	stop      func() // stops the control plane
+	atOnce    bool   // publishes without order
 	client    *http.Client
 	http1     *http.Client
 	admin     string
@@ -38,9 +39,11 @@ type rig struct {
 	accessLog *logBook
 }
 
+type envoyConfig = envoy.Config
+
 // newRig starts everything with a gateway; text is its YAML, in which
 // {orders}, {site} and so on stand for services' URLs.
-func newRig(t *testing.T, gateway string, options ...func(*rig, *envoy.Config)) *rig {
+func newRig(t *testing.T, gateway string, options ...func(*rig, *envoyConfig)) *rig {
 	t.Helper()
 	dir := shortDir(t)
 	r := &rig{dir: dir, envoyLog: &logBook{}, accessLog: &logBook{}}
@@ -80,7 +83,7 @@ func (r *rig) startControlPlane(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.server = server
+	r.server, server.atOnce = server, r.atOnce
 	r.stop = inBackground(t, server.Run)
 }
 
@@ -172,6 +175,9 @@ func startService(t *testing.T, name string) *service {
 	t.Cleanup(s.Close)
 	return s
 }
+
+// byName is the service's URL with a name that must be resolved.
+func byName(s *service) string { return strings.Replace(s.URL, "127.0.0.1", "localhost", 1) }
 
 // last is the last request that arrived; nil: none since the last call.
 func (s *service) last() *http.Request {
