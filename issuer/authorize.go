@@ -170,10 +170,10 @@ func (c *catalog) askedOfPerson(client store.Client, f form) (scopes, resources 
 	if resources, err = c.askedResources(f); err != nil {
 		return nil, nil, err
 	}
-	if scopes = c.within(scopes, resources); len(c.audiences(scopes)) == 0 {
-		return nil, nil, fail(codeInvalidScope, "the scopes open nothing: ask for openid or for scopes of an API")
+	if err := c.checkReach(scopes, resources); err != nil {
+		return nil, nil, err
 	}
-	return scopes, resources, nil
+	return c.within(scopes, resources), resources, nil
 }
 
 // prompt reads prompt and max_age (OpenID Connect Core §3.1.2.1).

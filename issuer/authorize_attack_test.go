@@ -153,7 +153,7 @@ func TestAuthorizeByPOST(t *testing.T) {
 	if a := s.request("POST", pathAuthorize+"?client_id=web", authorization().Encode()); a.StatusCode != 400 || a.Header.Get("Location") != "" {
 		t.Errorf("parameters in body and query: %d", a.StatusCode)
 	}
-	if a := s.request("PUT", pathAuthorize, ""); a.StatusCode != 405 || a.Header.Get("Allow") != "GET, HEAD, POST" {
+	if a := s.request("PUT", pathAuthorize, ""); a.StatusCode != 405 || a.Header.Get("Allow") != "GET, POST" {
 		t.Errorf("PUT: %d, Allow %q", a.StatusCode, a.Header.Get("Allow"))
 	}
 }

@@ -47,11 +47,8 @@ func (c *catalog) clientScopes(client store.Client, f form) ([]string, error) {
 	if len(scopes) == 0 {
 		scopes = keep(c.scopes, func(scope string) bool { return c.mayAsk(client, scope) })
 	}
-	if len(scopes) == 0 {
-		return nil, fail(codeInvalidScope, "the client is registered for no scope")
+	if err := c.checkReach(scopes, resources); err != nil {
+		return nil, err
 	}
-	if scopes = c.within(scopes, resources); len(scopes) == 0 {
-		return nil, fail(codeInvalidTarget, "the client has no scope at this resource")
-	}
-	return scopes, nil
+	return c.within(scopes, resources), nil
 }

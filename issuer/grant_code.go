@@ -25,12 +25,12 @@ func (s *server) redeem(ctx context.Context, client store.Client, f form) (*toke
 	}
 	refresh := store.NewToken(store.RefreshPrefix)
 	issuance, err := s.store.RedeemCode(ctx, store.Redemption{
-		Code:           store.HashOf(f.get("code")),
-		ClientID:       client.ID,
-		Check:          func(code store.Code) error { return checkRedemption(code, f, resources) },
-		GrantID:        store.NewID("gra_"),
-		GrantExpiresAt: s.now().Add(s.config.RefreshLifetime),
-		Refresh:        store.HashOf(refresh),
+		Code:     store.HashOf(f.get("code")),
+		ClientID: client.ID,
+		GrantID:  store.NewID("gra_"),
+		Decide: func(code store.Code) (store.Terms, error) {
+			return s.terms(client, code, refresh), s.catalog.checkRedemption(code, f, resources)
+		},
 	})
 	if err != nil {
 		return nil, s.spent(ctx, "authorization code", client, err)
@@ -41,8 +41,17 @@ func (s *server) redeem(ctx context.Context, client store.Client, f form) (*toke
 	return s.answer(ctx, client, issuance, resources, personTokens{nonce: issuance.Code.Nonce, refresh: refresh}, nil)
 }
 
+// terms are how long a grant lives: as long as it can be refreshed, or else as
+// long as its one access token.
+func (s *server) terms(client store.Client, code store.Code, refresh string) store.Terms {
+	if s.catalog.refreshable(client, code.Scopes) {
+		return store.Terms{ExpiresAt: s.now().Add(s.config.RefreshLifetime), Refresh: store.HashOf(refresh)}
+	}
+	return store.Terms{ExpiresAt: s.now().Add(s.config.AccessTokenLifetime + skew)}
+}
+
 // checkRedemption holds the request against what the code was issued for.
-func checkRedemption(code store.Code, f form, resources []string) error {
+func (c *catalog) checkRedemption(code store.Code, f form, resources []string) error {
 	if subtle.ConstantTimeCompare([]byte(code.RedirectURI), []byte(f.get("redirect_uri"))) != 1 {
 		return fail(codeInvalidGrant, "redirect_uri differs from the one of the authorization request")
 	}
@@ -50,7 +59,7 @@ func checkRedemption(code store.Code, f form, resources []string) error {
 	if !isVerifier(verifier) || !verifierMatches(code.Challenge, verifier) {
 		return fail(codeInvalidGrant, "code_verifier does not match the challenge")
 	}
-	return checkResources(code.Audience, resources)
+	return c.checkResources(code.Scopes, code.Audience, resources)
 }
 
 // isVerifier is the grammar of RFC 7636 §4.1.
@@ -65,13 +74,13 @@ func isVerifier(v string) bool {
 
 // checkResources lets a token request narrow the resources that were granted,
 // never widen them (RFC 8707 §2.2). No granted ones: none were named, all are.
-func checkResources(granted, asked []string) error {
+func (c *catalog) checkResources(scopes, granted, asked []string) error {
 	for _, resource := range asked {
 		if len(granted) > 0 && !slices.Contains(granted, resource) {
 			return fail(codeInvalidTarget, "the resource was not granted")
 		}
 	}
-	return nil
+	return c.checkReach(scopes, asked)
 }
 
 // refreshable tells whether a refresh token goes with a grant: the client is

@@ -29,7 +29,7 @@ func (s *server) refresh(ctx context.Context, client store.Client, f form) (*tok
 		Successor: store.HashOf(successor),
 		ClientID:  client.ID,
 		Grace:     s.config.RefreshGrace,
-		Check:     func(grant store.Grant) error { return checkNarrowing(grant, scopes, resources) },
+		Check:     func(grant store.Grant) error { return s.catalog.checkNarrowing(grant, scopes, resources) },
 	})
 	if err != nil {
 		return nil, s.spent(ctx, "refresh token", client, err)
@@ -39,11 +39,14 @@ func (s *server) refresh(ctx context.Context, client store.Client, f form) (*tok
 
 // checkNarrowing lets a refresh ask for less than was granted, never for more
 // (RFC 6749 §6, RFC 8707 §2.2).
-func checkNarrowing(grant store.Grant, scopes, resources []string) error {
+func (c *catalog) checkNarrowing(grant store.Grant, scopes, resources []string) error {
 	for _, scope := range scopes {
 		if !slices.Contains(grant.Scopes, scope) {
 			return fail(codeInvalidScope, "a scope was not granted")
 		}
 	}
-	return checkResources(grant.Audience, resources)
+	if len(scopes) == 0 {
+		scopes = grant.Scopes
+	}
+	return c.checkResources(scopes, grant.Audience, resources)
 }

@@ -32,6 +32,7 @@ import (
 	"google.golang.org/grpc"
 
 	"gatehouse.dev/gatehouse/internal/serve"
+	"gatehouse.dev/gatehouse/issuer/store"
 	adminv1 "gatehouse.dev/gatehouse/proto/gatehouse/admin/v1"
 )
 
@@ -99,7 +100,7 @@ func (i *Issuer) Run(ctx context.Context) (err error) {
 	defer i.ready.Store(false)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.keys.Run(ctx) })
-	group.Go(func() error { return s.sweep(ctx) })
+	group.Go(func() error { return store.NewSweeper(s.store, s.logger).Run(ctx) })
 	group.Go(func() error { return s.feed.Run(ctx) })
 	group.Go(func() error { return serve.HTTP(ctx, listeners.public, s.handler()) })
 	group.Go(func() error {
@@ -130,30 +131,3 @@ func (i *Issuer) Administer(ctx context.Context, work func(adminv1.AdminServer) 
 	defer func() { err = errors.Join(err, s.close()) }()
 	return work(s.admin)
 }
-
-// sweep removes what has expired, a little at a time.
-func (s *server) sweep(ctx context.Context) error {
-	ticker := time.NewTicker(sweepEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
-		for more := true; more && ctx.Err() == nil; {
-			var err error
-			if _, more, err = s.store.Sweep(ctx, sweepStep); err != nil && ctx.Err() == nil {
-				s.logger.Error("sweeping expired records", "error", err)
-				break
-			}
-		}
-	}
-}
-
-const (
-	sweepEvery = 15 * time.Second
-	// sweepStep bounds one transaction of the sweeper, so that it never holds
-	// up a login for long.
-	sweepStep = 500
-)

@@ -62,3 +62,39 @@ func TestForeignClientCannotRefreshNorRevokeTheFamily(t *testing.T) {
 		t.Errorf("afterwards the rightful client: %s", a.body)
 	}
 }
+
+// A refresh that asks for what was not granted is refused before anything is
+// used up.
+func TestRefusedRefreshUsesNothingUp(t *testing.T) {
+	s := newSite(t)
+	got := s.tokens()
+	for _, row := range []struct{ name, value, code string }{
+		{"resource", profileAPI, codeInvalidTarget},
+		{"scope", "offline_access", codeInvalidScope},
+		{"scope", "write:orders", codeInvalidScope},
+		{"scope", "a  b", codeInvalidScope},
+	} {
+		s.oauthError(s.refreshWith(got["refresh_token"], row.name, row.value), 400, row.code)
+	}
+	next := s.refreshWith(got["refresh_token"]).json(t)
+	s.clock.advance(time.Hour)
+	if a := s.refreshWith(next["refresh_token"]); a.StatusCode != http.StatusOK {
+		t.Errorf("the family ended: %s", a.body)
+	}
+}
+
+// Access while away outlives the browser's session, but not a logout.
+func TestRefreshOutlivesTheSession(t *testing.T) {
+	s := newSite(t)
+	got := s.tokens()
+	s.clock.advance(s.server.config.SessionLifetime + time.Hour)
+	a := s.refreshWith(got["refresh_token"])
+	if a.StatusCode != http.StatusOK {
+		t.Fatalf("after the session's end: %s", a.body)
+	}
+	renewed := a.json(t)
+	if err := s.server.store.RevokeSession(t.Context(), s.claims(renewed["access_token"]).SessionID()); err != nil {
+		t.Fatal(err)
+	}
+	s.oauthError(s.refreshWith(renewed["refresh_token"]), 400, codeInvalidGrant)
+}

@@ -52,7 +52,7 @@ func (s *server) handler() http.Handler {
 var (
 	read   = []string{http.MethodGet, http.MethodHead}
 	post   = []string{http.MethodPost}
-	either = []string{http.MethodGet, http.MethodHead, http.MethodPost}
+	either = []string{http.MethodGet, http.MethodPost}
 )
 
 // dispatch matches paths exactly: no cleaning, no redirects, nothing decoded

@@ -182,3 +182,21 @@ func TestNewRefusesABadConfiguration(t *testing.T) {
 		t.Error("missing dependencies are accepted")
 	}
 }
+
+// A lost key-encryption key is told, not replaced by one that opens nothing.
+func TestLostKeyEncryptionKey(t *testing.T) {
+	i := newIssuer(t, func(*Config) {})
+	nothing := func(adminv1.AdminServer) error { return nil }
+	if err := i.Administer(t.Context(), nothing); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(string(i.config.KeyEncryptionKey)); err != nil {
+		t.Fatal(err)
+	}
+	if err := i.Administer(t.Context(), nothing); err == nil || !strings.Contains(err.Error(), "issuer.key_encryption_key") || !strings.Contains(err.Error(), "backup") {
+		t.Errorf("opening: %v", err)
+	}
+	if _, err := os.Stat(string(i.config.KeyEncryptionKey)); err == nil {
+		t.Error("another key was made")
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -49,7 +50,7 @@ func (i *Issuer) open(ctx context.Context) (s *server, err error) {
 		audit: &audit{logger: i.deps.Logger, metrics: i.metrics},
 	}
 	s.metadata = describe(c, s.catalog.scopes)
-	kek, err := openKEK(string(c.KeyEncryptionKey))
+	kek, err := openKEK(string(c.KeyEncryptionKey), string(c.Database))
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +69,14 @@ func (i *Issuer) open(ctx context.Context) (s *server, err error) {
 	return s, s.openParts(kek, i.deps)
 }
 
-func openKEK(path string) (*keys.KEK, error) {
+// openKEK makes the key-encryption key only together with the database: a new
+// one cannot open what is already sealed.
+func openKEK(path, database string) (*keys.KEK, error) {
+	if _, err := os.Stat(database); err == nil {
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("opening issuer.key_encryption_key: %q is missing, yet the database %q is sealed with it: restore it from a backup, or move the database away to begin anew", path, database)
+		}
+	}
 	if _, err := keys.EnsureKEK(path); err != nil {
 		return nil, fmt.Errorf("opening issuer.key_encryption_key: %w", err)
 	}
@@ -129,7 +137,7 @@ func (s *server) openParts(kek *keys.KEK, d Deps) (err error) {
 	}
 	s.admin, err = admin.New(
 		admin.Config{Scopes: s.catalog.scopes, Roles: s.catalog.roleNames()},
-		admin.Deps{Store: s.store, Keys: s.keys, Passwords: passwords, Logger: d.Logger, Now: d.Now},
+		admin.Deps{Store: s.store, Keys: s.keys, Passwords: passwords, Logger: d.Logger},
 	)
 	return err
 }

@@ -93,3 +93,19 @@ func (c *catalog) askedResources(f form) ([]string, error) {
 	}
 	return resources, nil
 }
+
+// checkReach tells whether a token with these scopes would open something, and
+// each of the resources asked for at least a little: one that silently did not
+// would be found out at the API only.
+func (c *catalog) checkReach(scopes, resources []string) error {
+	reached := c.audiences(c.within(scopes, resources))
+	for _, resource := range resources {
+		if !slices.Contains(reached, resource) {
+			return fail(codeInvalidTarget, "none of the scopes is one of the resource")
+		}
+	}
+	if len(reached) == 0 {
+		return fail(codeInvalidScope, "the scopes open nothing: ask for openid or for scopes of an API")
+	}
+	return nil
+}
