@@ -171,7 +171,7 @@ func TestCacheIsBounded(t *testing.T) {
 	s.learn(t, favourite)
 	first := f.claim("jti", "first")
 	s.learn(t, first)
-	for i := range 4000 {
+	for i := range 2000 {
 		s.learn(t, f.claim("jti", fmt.Sprint(i)))
 		if !s.has(favourite) {
 			t.Fatalf("the token that is used all the time is gone after %d others", i)
@@ -193,16 +193,16 @@ func TestCacheIsBounded(t *testing.T) {
 func TestCacheDropsExpired(t *testing.T) {
 	f := newForger("EdDSA")
 	s := newSite(t, 64<<20, f.key)
-	for i := range 500 {
+	for i := range 200 {
 		s.learn(t, f.claim("jti", fmt.Sprint("old", i)))
 	}
 	s.clock.advance(testLifetime + testSkew)
 	f.body = tokentest.UserClaims(testIssuer, testAudience, s.clock.now())
-	for i := range 1000 {
+	for i := range 400 {
 		s.learn(t, f.claim("jti", fmt.Sprint("new", i)))
 	}
-	if got := s.cache.Len(); got != 1000 {
-		t.Errorf("%d tokens, want the 1000 that live", got)
+	if got := s.cache.Len(); got != 400 {
+		t.Errorf("%d tokens, want the 400 that live", got)
 	}
 }
 
@@ -210,7 +210,7 @@ func TestCacheDropsExpired(t *testing.T) {
 // grows by, and with the bound of 1.5 KiB for a typical token.
 func TestCacheAccountsHonestly(t *testing.T) {
 	f := newForger("EdDSA")
-	const n = 20_000
+	const n = 3_000
 	s := newSite(t, n*4096, f.key)
 	texts := make([]string, n)
 	for i := range texts {
@@ -257,7 +257,7 @@ func TestCacheUnderConcurrency(t *testing.T) {
 	var group sync.WaitGroup
 	for worker := range 8 {
 		group.Go(func() {
-			for i := range 500 {
+			for i := range 200 {
 				n := (i*7 + worker*13) % len(texts)
 				if claims, ok := s.cache.Get(texts[n], s.find); ok && claims.ID() != fmt.Sprint(n) {
 					t.Errorf("asked for %d, got %s", n, claims.ID())
