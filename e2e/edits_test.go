@@ -79,8 +79,8 @@ func awaitTurn(t *testing.T, load *harness.Running, workers, i int) {
 	t.Helper()
 	harness.Eventually(t, 15*time.Second, func() error {
 		for worker := range workers {
-			if turn, err := turnOf(load.Last(worker)); err == nil && turn != i%turns {
-				return fmt.Errorf("edit %d: worker %d is at %d", i, worker, turn)
+			if turn, err := turnOf(load.Last(worker)); err != nil || turn != i%turns {
+				return fmt.Errorf("edit %d: worker %d is at %d, %v", i, worker, turn, err)
 			}
 		}
 		return nil
