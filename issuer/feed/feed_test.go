@@ -256,6 +256,12 @@ func TestSnapshotComesInParts(t *testing.T) {
 	if want := (writers*each + partSize - 1) / partSize; p.parts != want || len(p.known) != writers*each {
 		t.Errorf("%d parts with %d entries, want %d", p.parts, len(p.known), want)
 	}
+	// Whoever missed as much is not called current before having all of it.
+	late := watch(t, client, db.Epoch(), 0)
+	late.current()
+	if late.parts != 0 || late.sequence != writers*each {
+		t.Errorf("the first heartbeat came at %d of %d", late.sequence, writers*each)
+	}
 }
 
 func TestResume(t *testing.T) {
