@@ -45,6 +45,14 @@ type envoyConfig = envoy.Config
 // {orders}, {site} and so on stand for services' URLs.
 func newRig(t *testing.T, gateway string, options ...func(*rig, *envoyConfig)) *rig {
 	t.Helper()
+	r := prepareRig(t, gateway, options...)
+	await(t, "Envoy to take its first configuration", r.taken)
+	return r
+}
+
+// prepareRig is newRig that does not wait for Envoy.
+func prepareRig(t *testing.T, gateway string, options ...func(*rig, *envoyConfig)) *rig {
+	t.Helper()
 	dir := shortDir(t)
 	r := &rig{dir: dir, envoyLog: &logBook{}, accessLog: &logBook{}}
 	r.authz = startStubAuthz(t, "unix:"+filepath.Join(dir, "authz.sock"))
@@ -101,7 +109,6 @@ func (r *rig) startEnvoy(t *testing.T, config envoy.Config) {
 		r.http1.CloseIdleConnections()
 		stop()
 	})
-	await(t, "Envoy to take its first configuration", r.taken)
 }
 
 // taken tells whether every Envoy has what was last published.
@@ -111,6 +118,27 @@ func (r *rig) taken() error {
 		return fmt.Errorf("status %+v; Envoy says %s", status, r.envoyLog.last())
 	}
 	return nil
+}
+
+func (r *rig) status(t *testing.T) GroupStatus {
+	t.Helper()
+	return r.server.Status().Groups[envoy.EdgeGroup]
+}
+
+func (r *rig) metrics(t *testing.T) string { return r.telemetry(t, "/metrics") }
+
+func (r *rig) telemetry(t *testing.T, path string) string {
+	t.Helper()
+	response, err := http.Get("http://" + r.config.Telemetry + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
 }
 
 // apply publishes an edit and waits until it is live.

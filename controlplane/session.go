@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -67,7 +68,7 @@ func (s *session) receive(r *discoveryv3.DeltaDiscoveryRequest, now time.Time) *
 	var refused *refusal
 	if sub.awaited != nil && r.GetResponseNonce() == sub.awaited.nonce {
 		if detail := r.GetErrorDetail(); detail != nil {
-			refused = &refusal{snapshot: sub.refuse(now).snapshot, typeURL: sub.typeURL, message: detail.GetMessage()}
+			refused = &refusal{snapshot: sub.refuse(now).snapshot, typeURL: sub.typeURL, message: strings.TrimSpace(detail.GetMessage())}
 		} else {
 			s.accepted(sub, sub.accept(), now)
 		}

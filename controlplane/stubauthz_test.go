@@ -27,27 +27,38 @@ type stubAuthz struct {
 
 	mu     sync.Mutex
 	seen   *authv3.AttributeContext
+	caller string
 	answer func(*authv3.CheckResponse) // changes what an admitted request gets
 }
 
 func startStubAuthz(t *testing.T, address string) *stubAuthz {
 	t.Helper()
+	return startStubAuthzTLS(t, address, serve.Identity{})
+}
+
+func startStubAuthzTLS(t *testing.T, address string, id serve.Identity) *stubAuthz {
+	t.Helper()
+	credentials, err := serve.ServerCredentials(address, id)
+	if err != nil {
+		t.Fatal(err)
+	}
 	listener, err := serve.Listen(address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	stub := &stubAuthz{address: address}
-	server := grpc.NewServer()
+	server := grpc.NewServer(grpc.Creds(credentials))
 	authv3.RegisterAuthorizationServer(server, stub)
 	grpc_health_v1.RegisterHealthServer(server, health.NewServer())
 	stub.stop = inBackground(t, func(ctx context.Context) error { return serve.GRPC(ctx, listener, server) })
 	return stub
 }
 
-func (s *stubAuthz) Check(_ context.Context, r *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+func (s *stubAuthz) Check(ctx context.Context, r *authv3.CheckRequest) (*authv3.CheckResponse, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.seen = r.GetAttributes()
+	s.caller, _ = serve.Caller(ctx, "the socket")
 	good := false
 	for _, h := range s.seen.GetRequest().GetHttp().GetHeaderMap().GetHeaders() {
 		good = good || h.GetKey() == "authorization" && string(h.GetRawValue()) == "Bearer good"
@@ -82,6 +93,13 @@ func (s *stubAuthz) last() *authv3.AttributeContext {
 	seen := s.seen
 	s.seen = nil
 	return seen
+}
+
+// lastCaller is who asked last.
+func (s *stubAuthz) lastCaller() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.caller
 }
 
 // answers changes what admitted requests get from now on.
