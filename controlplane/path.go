@@ -21,9 +21,10 @@ type segment struct {
 
 // literalSegment is what a segment may hold as it stands: the unreserved
 // characters and sub-delimiters of RFC 3986 §3.3 without `;`, which servers
-// disagree about, and without `%`, because Envoy decodes what it normalises.
+// disagree about, without `%`, because Envoy decodes what it normalises, and
+// without `*`, which would look like a pattern.
 var (
-	literalSegment = regexp.MustCompile(`^[A-Za-z0-9._~!$&'()*+,=:@-]+$`)
+	literalSegment = regexp.MustCompile(`^[A-Za-z0-9._~!$&'()+,=:@-]+$`)
 	namedSegment   = regexp.MustCompile(`^\{[A-Za-z_][A-Za-z0-9_]*\}$`)
 )
 
