@@ -419,3 +419,22 @@ func TestMaxAgeIsBelowTheLead(t *testing.T) {
 		}
 	}
 }
+
+// faulty signs what it was not given, as a broken processor might.
+type faulty struct{ jws.Signer }
+
+func (f faulty) Sign(payload []byte, key any) ([]byte, error) {
+	return f.Signer.Sign(append(payload, 'x'), key)
+}
+
+func TestFaultySignaturesDoNotLeave(t *testing.T) {
+	r := loaded(t, testConfig, openStore(t), newKEK())
+	active := r.current.Load().active
+	active.sign = faulty{active.sign}
+	if signed, err := r.Sign(t.Context(), "JWT", []byte("{}")); err == nil {
+		t.Errorf("%s left", signed)
+	}
+	if signed, err := newAccessTokens(t, r).SignAccessToken(t.Context(), accessClaims("https://issuer.example", time.Minute, "")); err == nil {
+		t.Errorf("%s left", signed)
+	}
+}

@@ -29,7 +29,6 @@ func (t *txn) log(r store.Revocation) error {
 		if err := t.unexpire(before.ExpiresAt, expireRevoked, key); err != nil {
 			return err
 		}
-		r.NotBefore = max(r.NotBefore, before.NotBefore)
 		r.ExpiresAt = later(r.ExpiresAt, before.ExpiresAt)
 	}
 	value := encodeRevocation(r)
