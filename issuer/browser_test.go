@@ -54,6 +54,21 @@ func (s *site) browser() *browser {
 	return &browser{s, &client}
 }
 
+// session is the secret in the browser's session cookie.
+func (b *browser) session() string {
+	b.s.Helper()
+	at, err := url.Parse(b.s.url)
+	if err != nil {
+		b.s.Fatal(err)
+	}
+	for _, cookie := range b.http.Jar.Cookies(at) {
+		if cookie.Name == "__Host-gatehouse-session" {
+			return cookie.Value
+		}
+	}
+	return ""
+}
+
 // get goes to a path or URL and follows what leads on within the issuer.
 func (b *browser) get(target string) answer {
 	b.s.Helper()

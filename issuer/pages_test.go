@@ -110,21 +110,13 @@ func TestSessionChangesAtLogin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	secret := func(b *browser) string {
-		for _, cookie := range b.http.Jar.Cookies(at) {
-			if cookie.Name == "__Host-gatehouse-session" {
-				return cookie.Value
-			}
-		}
-		return ""
-	}
 	b := s.browser()
 	b.http.Jar.SetCookies(at, []*http.Cookie{{Name: "__Host-gatehouse-session", Value: "planted", Path: "/", Secure: true}})
 	b.allow("alice", authorization())
-	first := secret(b)
+	first := b.session()
 	s.clock.advance(time.Second)
 	b.allow("alice", authorization("prompt", "login"))
-	second := secret(b)
+	second := b.session()
 	if first == "planted" || first == second || second == "" {
 		t.Errorf("sessions %q, %q", first, second)
 	}

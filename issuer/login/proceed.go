@@ -96,7 +96,7 @@ func (p *Pages) conclude(w http.ResponseWriter, r *http.Request, o Outcome, reme
 func (p *Pages) flowOf(w http.ResponseWriter, r *http.Request, form Form) (*Flow, visitor, bool) {
 	f := p.cookies.flow(r, form("flow"), p.deps.Now())
 	if f == nil {
-		p.Problem(w, r, http.StatusBadRequest, "This login is over", "It took too long, was finished already, or began in another browser. Go back to the application and start again.")
+		p.over(w, r)
 		return nil, visitor{}, false
 	}
 	v, err := p.visitor(r)
@@ -107,6 +107,10 @@ func (p *Pages) flowOf(w http.ResponseWriter, r *http.Request, form Form) (*Flow
 	return f, v, true
 }
 
+func (p *Pages) over(w http.ResponseWriter, r *http.Request) {
+	p.Problem(w, r, http.StatusBadRequest, "This login is over", "It took too long, was finished already, or began in another browser. Go back to the application and start again.")
+}
+
 // Problem is a page that says what went wrong, for people.
 func (p *Pages) Problem(w http.ResponseWriter, r *http.Request, status int, title, text string) {
 	if err := p.views.render(w, status, "message", view{Title: title, Text: text}, ""); err != nil {
@@ -115,8 +119,12 @@ func (p *Pages) Problem(w http.ResponseWriter, r *http.Request, status int, titl
 	}
 }
 
-// broken is trouble of ours.
+// broken is trouble of ours, or a client that was removed meanwhile.
 func (p *Pages) broken(w http.ResponseWriter, r *http.Request, err error) {
+	if errors.Is(err, store.ErrNotFound) {
+		p.over(w, r)
+		return
+	}
 	p.deps.Logger.ErrorContext(r.Context(), "a login page could not go on", "path", r.URL.Path, "error", err)
 	p.Problem(w, r, http.StatusServiceUnavailable, "That did not work", "Something is wrong on our side. Please try again in a moment.")
 }
