@@ -127,12 +127,10 @@ func (r *Remote) download(ctx context.Context) (text []byte, fresh time.Duration
 	if response.StatusCode != http.StatusOK {
 		return nil, 0, fmt.Errorf("the answer is %d, not 200; redirects are not followed", response.StatusCode)
 	}
+	// One byte too many is enough for ParseKeySet to refuse the set.
 	text, err = io.ReadAll(io.LimitReader(response.Body, MaxKeySetSize+1))
 	if err != nil {
 		return nil, 0, fmt.Errorf("reading the answer: %w", err)
-	}
-	if len(text) > MaxKeySetSize {
-		return nil, 0, fmt.Errorf("the answer has more than %d bytes", MaxKeySetSize)
 	}
 	return text, freshness(response.Header), nil
 }

@@ -108,26 +108,37 @@ func TestFetchUnpacksNothing(t *testing.T) {
 	}
 }
 
-// TestFetchIsBounded by bytes of headers and of the body, while they come.
-func TestFetchIsBounded(t *testing.T) {
+// TestFetchBoundsHeaders is for a server that sends them without end.
+func TestFetchBoundsHeaders(t *testing.T) {
 	key := tokentest.NewKey("ES256")
-	for name, handler := range map[string]http.HandlerFunc{
-		"headers": func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("X-Fill", strings.Repeat("x", 64<<10))
-			w.Write(tokentest.JWKS(key))
-		},
-		"endless body": func(w http.ResponseWriter, _ *http.Request) {
-			for chunk := []byte(strings.Repeat(" ", 64<<10)); ; {
-				if _, err := w.Write(chunk); err != nil {
-					return
-				}
+	server, _ := serveKeys(t, (*httptest.Server).Start, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Fill", strings.Repeat("x", 64<<10))
+		w.Write(tokentest.JWKS(key))
+	})
+	if r, err := fetchFrom(t, RemoteConfig{URL: server.URL, AllowInternal: true}); err == nil || r.Keys() != nil {
+		t.Error("taken")
+	}
+}
+
+// TestFetchBoundsTheBody: it stops reading, long before the time is up.
+func TestFetchBoundsTheBody(t *testing.T) {
+	const chunk = 64 << 10
+	sent := make(chan int, 1)
+	server, _ := serveKeys(t, (*httptest.Server).Start, func(w http.ResponseWriter, _ *http.Request) {
+		n := 0
+		for space := []byte(strings.Repeat(" ", chunk)); ; n += chunk {
+			if _, err := w.Write(space); err != nil {
+				sent <- n
+				return
 			}
-		},
-	} {
-		server, _ := serveKeys(t, (*httptest.Server).Start, handler)
-		if r, err := fetchFrom(t, RemoteConfig{URL: server.URL, AllowInternal: true}); err == nil || r.Keys() != nil {
-			t.Errorf("%s: taken", name)
 		}
+	})
+	if r, err := fetchFrom(t, RemoteConfig{URL: server.URL, AllowInternal: true}); err == nil || r.Keys() != nil {
+		t.Error("taken")
+	}
+	// What the sockets buffer counts as well.
+	if n := <-sent; n > 64*MaxKeySetSize {
+		t.Errorf("%d bytes were sent before the fetch gave up", n)
 	}
 }
 
