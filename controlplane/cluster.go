@@ -50,7 +50,6 @@ func backendCluster(name, url string, authorities []byte) *clusterv3.Cluster {
 	cluster.LoadAssignment.Endpoints = endpoints(socket(b.host, b.port))
 	if b.isName() {
 		cluster.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STRICT_DNS}
-		cluster.RespectDnsTtl = true
 		cluster.DnsLookupFamily = clusterv3.Cluster_V4_PREFERRED
 	}
 	if b.tls {

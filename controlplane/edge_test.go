@@ -2,7 +2,6 @@ package controlplane
 
 import (
 	"encoding/base64"
-	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -39,99 +38,12 @@ func TestEdge(t *testing.T) {
 	t.Run("unknown", func(t *testing.T) { testUnknown(t, r, orders, site) })
 	t.Run("check", func(t *testing.T) { testCheck(t, r) })
 	t.Run("responses", func(t *testing.T) { testResponses(t, r) })
+	t.Run("TLS", func(t *testing.T) { testTLS(t, r) })
+	t.Run("upgrades", func(t *testing.T) { testUpgrades(t, r, site) })
 	t.Run("redirect", func(t *testing.T) { testRedirect(t, r) })
 	t.Run("access log", func(t *testing.T) { testAccessLog(t, r) })
 	t.Run("authorizer oversteps", func(t *testing.T) { testOverstepping(t, r, orders) })
 	t.Run("authorizer gone", func(t *testing.T) { testNoAuthorizer(t, r, orders) })
-}
-
-// What a client says of itself reaches nobody, on any kind of route.
-func testStrips(t *testing.T, r *rig, orders, site *service) {
-	for _, spelling := range []string{
-		"x-gatehouse-subject", "X-Gatehouse-Subject", "X-GATEHOUSE-SUBJECT", "x-gatehouse-", "X-Gatehouse-Anything-New",
-		"x-gatehouse-roles", "gatehouse-assertion", "Gatehouse-Assertion",
-		"x-envoy-original-path", "X-Envoy-Upstream-Rq-Timeout-Ms", "x-envoy-internal", "x-envoy-external-address", "X-Envoy-Max-Retries", "x-envoy-expected-rq-timeout-ms",
-		"x-forwarded-host", "X-Original-URL", "x-rewrite-url", "X-HTTP-Method-Override", "Forwarded",
-	} {
-		for path, service := range map[string]*service{"/orders": orders, "/own": orders, "/public/x": site, "/oauth/token": site} {
-			for _, client := range []*http.Client{r.http1, r.client} {
-				response, _ := r.ask(t, client, http.MethodGet, path, spelling, "forged", "Authorization", bearer)
-				got := service.last()
-				if response.StatusCode != http.StatusOK || got == nil {
-					t.Fatalf("%s with %s: %d", path, spelling, response.StatusCode)
-				}
-				for name, values := range got.Header {
-					if strings.Contains(strings.Join(values, " "), "forged") {
-						t.Errorf("%s with %s: %s arrives as %q", path, spelling, name, values)
-					}
-				}
-			}
-		}
-		if check := r.authz.last(); check == nil || strings.Contains(check.String(), "forged") {
-			t.Errorf("the check of %s saw %v", spelling, check)
-		}
-	}
-	for _, spelling := range []string{"x_gatehouse_subject", "X_Gatehouse-Subject", "gatehouse_assertion"} {
-		if status, _ := r.get(t, "/public/x", spelling, "forged"); status != http.StatusBadRequest {
-			t.Errorf("%s: %d, want 400", spelling, status)
-		}
-	}
-	if _, _ = r.get(t, "/orders", "Authorization", bearer); orders.last().Header.Get(envoy.HeaderSubject) != "usr_1" {
-		t.Error("what the authorizer set does not arrive")
-	}
-	if _, _ = r.get(t, "/public/x", "Authorization", bearer); site.last().Header.Get(envoy.HeaderSubject) != "" {
-		t.Error("a public route has a subject")
-	}
-}
-
-// Credentials stop at the gate, unless the route forwards them.
-func testCredentials(t *testing.T, r *rig, orders, site *service) {
-	for _, name := range []string{"Authorization", "Dpop", "Proxy-Authorization"} {
-		for path, row := range map[string]struct {
-			service *service
-			arrives bool
-		}{"/orders": {orders, false}, "/public/x": {site, false}, "/own": {orders, true}, "/oauth/token": {site, true}} {
-			headers := []string{name, bearer}
-			if name != "Authorization" {
-				headers = append(headers, "Authorization", bearer)
-			}
-			r.get(t, path, headers...)
-			if got := row.service.last().Header.Get(name) != ""; got != row.arrives {
-				t.Errorf("%s on %s arrives: %v, want %v", name, path, got, row.arrives)
-			}
-		}
-	}
-}
-
-// The gate's own cookies never reach a service; others do, whole.
-func testCookies(t *testing.T, r *rig, orders, site *service) {
-	for _, row := range []struct {
-		sent []string
-		want string
-	}{
-		{[]string{"__Host-gatehouse-session=s"}, ""},
-		{[]string{"a=1; __Host-gatehouse-session=s; b=2"}, "a=1; b=2"},
-		{[]string{"gatehouse-session=s;a=1"}, "a=1"},
-		{[]string{"__Host-gatehouse-flow-x=y==; a=1==; theme=gatehouse-session"}, "a=1==; theme=gatehouse-session"},
-		{[]string{"__HOST-Gatehouse-Session=s; a=1"}, "a=1"},
-		{[]string{"a=1", "__Host-gatehouse-session=s; b=2"}, "a=1; b=2"},
-		{[]string{"a=1;  b=2"}, "a=1;  b=2"},
-	} {
-		for path, service := range map[string]*service{"/orders": orders, "/public/x": site} {
-			headers := []string{"Authorization", bearer}
-			for _, c := range row.sent {
-				headers = append(headers, "Cookie", c)
-			}
-			r.get(t, path, headers...)
-			if got := service.last().Header.Get("Cookie"); got != row.want {
-				t.Errorf("%s with %q: %q arrives, want %q", path, row.sent, got, row.want)
-			}
-		}
-		r.get(t, "/oauth/login", "Cookie", row.sent[0])
-		if got := site.last().Header.Get("Cookie"); got != row.sent[0] {
-			t.Errorf("the issuer gets %q of %q", got, row.sent[0])
-		}
-	}
 }
 
 // A path that leads to a guarded route in any server's reading is checked as
@@ -143,7 +55,7 @@ func testPaths(t *testing.T, r *rig, orders, site *service) {
 		"//orders", "/public/..//orders", `/public/..\orders`, `\orders`, "/%6frders",
 		// Refused: servers differ.
 		"/public/..;/orders", "/public/..;x=1/orders", "/public/%2e%2e;/orders", "/public/%2e%2e%3b/orders", "/public/..%3b/orders", "/public/..%3B/orders",
-		`/public/\..;\orders`, "/public/.;/../orders", "/public%2f..%2forders", "/public/..%2forders", "/public/%2e%2e%2forders", "/public/..%5corders", "/public%5c..%5corders",
+		`/public/\..;\orders`, "/public%2f..%2forders", "/public/..%2forders", "/public/%2e%2e%2forders", "/public/..%5corders", "/public%5c..%5corders",
 		"/orders%00", "/public/..%00/orders", "/public/..#/orders",
 	} {
 		status, body := r.get(t, path)
@@ -152,6 +64,12 @@ func testPaths(t *testing.T, r *rig, orders, site *service) {
 			t.Errorf("%s: %d %s", path, status, body)
 		}
 		r.authz.last()
+	}
+	// What Envoy's versions read differently, yet each forwards as it has read.
+	if status, _ := r.get(t, "/public/.;/../orders"); status == http.StatusOK {
+		if got := site.last(); got == nil || got.URL.Path != "/public/orders" {
+			t.Errorf("/public/.;/../orders arrives as %v", got)
+		}
 	}
 	// Below the public route, and nothing else in any reading.
 	for _, path := range []string{"/public", "/public/", "/public/orders", "/public/a;b/c", "/public/...", "/public/%20", "/public//../orders"} {
@@ -237,52 +155,6 @@ func ruleIn(t *testing.T, check *authv3.AttributeContext) *rulev1.Rule {
 	return rule
 }
 
-// Answers tell a request id and to come by HTTPS, and not what software gives
-// them: allowed, denied, unknown and refused ones alike.
-func testResponses(t *testing.T, r *rig) {
-	for path, want := range map[string]int{"/public/x": 200, "/orders": 401, "/unknown": 404, "/public/%2e%2e;/x": 400} {
-		response, _ := r.ask(t, r.client, http.MethodGet, path)
-		if response.StatusCode != want {
-			t.Errorf("%s: %d, want %d", path, response.StatusCode, want)
-		}
-		if got := response.Header.Get("Strict-Transport-Security"); got != "max-age=31536000" {
-			t.Errorf("%s: Strict-Transport-Security %q", path, got)
-		}
-		if len(response.Header.Get("X-Request-Id")) != 36 {
-			t.Errorf("%s: X-Request-Id %q", path, response.Header.Get("X-Request-Id"))
-		}
-		for name := range response.Header {
-			if name == "Server" || name == "X-Powered-By" || strings.HasPrefix(name, "X-Envoy") {
-				t.Errorf("%s tells %s: %q", path, name, response.Header[name])
-			}
-		}
-	}
-	response, _ := r.ask(t, r.client, http.MethodGet, "/public/x", "X-Request-Id", "mine")
-	if response.Header.Get("X-Request-Id") == "mine" {
-		t.Error("a client chose its request id")
-	}
-}
-
-// Plain HTTP leads to public_url whatever the client says its host is.
-func testRedirect(t *testing.T, r *rig) {
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+r.gateway.RedirectListen+"/orders?a=b", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	request.Host = "evil.example"
-	response, err := r.http1.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	response.Body.Close()
-	if got, want := response.Header.Get("Location"), r.gateway.PublicURL+"/orders?a=b"; response.StatusCode != http.StatusPermanentRedirect || got != want {
-		t.Errorf("%d to %q, want 308 to %q", response.StatusCode, got, want)
-	}
-	if response.Header.Get("Strict-Transport-Security") != "" {
-		t.Error("HSTS over plain HTTP (RFC 6797 §7.2)")
-	}
-}
-
 // An authorizer that sets what is not its to set is not obeyed.
 func testOverstepping(t *testing.T, r *rig, orders *service) {
 	for _, name := range []string{"authorization", "x-forwarded-for", "x-custom", "host"} {
@@ -311,30 +183,5 @@ func testNoAuthorizer(t *testing.T, r *rig, orders *service) {
 	r.authz = startStubAuthz(t, r.authz.address)
 	if status, _ := r.get(t, "/orders", "Authorization", bearer); status != http.StatusOK {
 		t.Errorf("with the authorizer back: %d", status)
-	}
-}
-
-// The access log names the route and the subject, and keeps tokens and queries
-// to itself.
-func testAccessLog(t *testing.T, r *rig) {
-	response, _ := r.ask(t, r.client, http.MethodGet, "/orders?code=QUERYSECRET", "Authorization", bearer, "Cookie", "a=COOKIESECRET")
-	id := response.Header.Get("X-Request-Id")
-	var line string
-	await(t, "the request's line in the access log", func() error {
-		for l := range strings.Lines(r.accessLog.String()) {
-			if strings.Contains(l, id) {
-				line = l
-				return nil
-			}
-		}
-		return errors.New("it is not there")
-	})
-	for _, want := range []string{`"route":"orders-list"`, `"subject":"usr_1"`, `"path":"/orders"`, `"status":200`} {
-		if !strings.Contains(line, want) {
-			t.Errorf("the line lacks %s: %s", want, line)
-		}
-	}
-	if strings.Contains(line, "SECRET") || strings.Contains(line, "good") {
-		t.Errorf("the line tells a secret: %s", line)
 	}
 }
