@@ -16,8 +16,9 @@ func TestFaultsAuthorizerKilled(t *testing.T) {
 	running := s.Load(t, access, "/orders").Start(t)
 	running.AwaitMore(t, 200)
 
+	dying := time.Now()
 	s.Process(harness.Authz).Kill()
-	killed := time.Now()
+	dead := time.Now()
 	running.AwaitMore(t, 200)
 	s.Expect(t, 503, "GET", "/orders", access)
 	s.Expect(t, 503, "GET", "/orders", "")
@@ -36,20 +37,20 @@ func TestFaultsAuthorizerKilled(t *testing.T) {
 	running.AwaitMore(t, 200)
 	results := running.Stop()
 
-	through, wrong, late := judge(results, killed, again, back)
+	through, wrong, late := judge(results, dying, dead, again, back)
 	harness.Complain(t, through, len(results), "got through without an authorizer")
 	harness.Complain(t, wrong, len(results), "were answered neither well nor 503")
 	harness.Complain(t, late, len(results), "were refused a second after the authorizer was ready")
 }
 
 // judge sorts out what a load may not see around the death of the authorizer:
-// killed, started again, back.
-func judge(results []harness.Result, killed, again, back time.Time) (through, wrong, late []harness.Result) {
+// dying, dead, started again, back.
+func judge(results []harness.Result, dying, dead, again, back time.Time) (through, wrong, late []harness.Result) {
 	for _, r := range results {
 		switch {
-		case r.Status != 200 && r.Status != 503, r.End.Before(killed) && r.Status != 200:
+		case r.Status != 200 && r.Status != 503, r.End.Before(dying) && r.Status != 200:
 			wrong = append(wrong, r)
-		case r.Start.After(killed) && r.End.Before(again) && r.Status == 200:
+		case r.Start.After(dead) && r.End.Before(again) && r.Status == 200:
 			through = append(through, r)
 		case r.Start.After(back) && r.Status != 200:
 			late = append(late, r)
@@ -124,10 +125,10 @@ func TestFaultsControl(t *testing.T) {
 	if lost := harness.Lost(results); len(lost) == 0 {
 		t.Error("the load lost nothing while there was no authorizer")
 	}
-	if through, _, _ := judge(results, begin, dead, dead); len(through) == 0 {
+	if through, _, _ := judge(results, begin, begin, dead, dead); len(through) == 0 {
 		t.Error("nothing got through while there was an authorizer")
 	}
-	if _, _, late := judge(results, begin, begin, begin); len(late) == 0 {
+	if _, _, late := judge(results, begin, begin, begin, begin); len(late) == 0 {
 		t.Error("nothing was late while there was no authorizer")
 	}
 }

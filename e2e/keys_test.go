@@ -138,7 +138,7 @@ func TestKeysControl(t *testing.T) {
 // keys' tokens go on.
 func TestKeysPurge(t *testing.T) {
 	s := harness.Start(t, harness.Options{Authorizers: 2, Configure: func(_ *harness.System, c harness.Config) {
-		c.Set("issuer.keys", map[string]any{"publish_lead": "1s", "rotate_every": "1h"})
+		c.Set("issuer.keys", map[string]any{"publish_lead": "2s", "rotate_every": "1h"})
 	}})
 	robot, seen := s.Robot(t, "robot", "read:orders")
 	unseen := s.Token(t, robot, "read:orders")

@@ -16,7 +16,7 @@ import (
 // own blocks, on the ports that they name.
 func TestNewcomer(t *testing.T) {
 	blocks := readme(t)
-	for _, mark := range []string{"sh service", "sh setup", "yaml api", "yaml service", "yaml route", "sh validate", "sh run", "sh accounts", "sh try"} {
+	for _, mark := range []string{"sh service", "sh setup", "yaml api", "yaml role", "yaml service", "yaml route", "sh validate", "sh run", "sh accounts", "sh try"} {
 		if blocks[mark] == "" {
 			t.Fatalf("README.md has no block %q", mark)
 		}
@@ -38,12 +38,12 @@ func TestNewcomer(t *testing.T) {
 		return f.Launch(t, strings.ReplaceAll(mark, " ", "-"), command)
 	}
 
-	longRunning("sh service")
+	t.Cleanup(longRunning("sh service").Kill)
 	do("sh setup", "")
 	file := filepath.Join(f.Dir, "mygate", "gatehouse.yaml")
-	insertBelow(t, file, "apis", blocks["yaml api"])
-	insertBelow(t, file, "services", blocks["yaml service"])
-	insertBelow(t, file, "routes", blocks["yaml route"])
+	for mark, key := range map[string]string{"yaml api": "apis", "yaml role": "roles", "yaml service": "services", "yaml route": "routes"} {
+		insertBelow(t, file, key, blocks[mark])
+	}
 	do("sh validate", "")
 	running := longRunning("sh run")
 	harness.Eventually(t, 30*time.Second, func() error {

@@ -82,7 +82,7 @@ func TestRunSmoke(t *testing.T) {
 	f := sampleCheckout(t)
 	running := launchSample(t, f, "run")
 	banner := awaitBanner(t, running)
-	token := tryBanner(t, f, banner)
+	token := tryBanner(t, f, "first", banner)
 	secrets := sampleSecrets(t, f)
 
 	// A second one, while the first runs: one clear sentence.
@@ -109,16 +109,16 @@ func TestRunSmoke(t *testing.T) {
 	if !strings.Contains(answer.Stdout, "x-gatehouse-subject") {
 		t.Errorf("a token of the first run, in the second: %s%s", answer.Stdout, answer.Stderr)
 	}
-	tryBanner(t, f, again.Out()[strings.LastIndex(again.Out(), "Gatehouse is ready"):])
+	tryBanner(t, f, "again", again.Out())
 
 	// kill -9 cannot drain, yet Envoy does not outlive it.
 	again.Kill()
 	f.AwaitNobody(t, 3*time.Second)
 }
 
-// tryBanner does what the banner suggests, and returns the token of its last
-// step.
-func tryBanner(t *testing.T, f *harness.Folder, banner string) (token string) {
+// tryBanner does what the banner of a run suggests, and returns the token of its
+// last step.
+func tryBanner(t *testing.T, f *harness.Folder, run, banner string) (token string) {
 	t.Helper()
 	suggestions := steps(banner)
 	statuses := 0
@@ -126,7 +126,7 @@ func tryBanner(t *testing.T, f *harness.Folder, banner string) (token string) {
 		var out harness.Output
 		script := s.commands + "\nprintf '\\nTOKEN=%s\\n' \"$TOKEN\"\n"
 		if strings.Contains(s.commands, "token login") {
-			out = withBrowser(t, f, fmt.Sprintf("login-%d", i), script)
+			out = withBrowser(t, f, fmt.Sprintf("login-%s-%d", run, i), script)
 		} else {
 			out = f.Bash(t, script, "", "TOKEN="+token)
 		}
