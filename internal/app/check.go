@@ -14,16 +14,35 @@ import (
 	"gatehouse.dev/gatehouse/policies"
 )
 
-// check is every part's Validate and what only the whole can know, reported
-// together.
-func (c *Config) check() error {
-	vs := c.validate()
+// check is what the decoding found, every part's Validate and what only the
+// whole can know, reported together.
+func (c *Config) check(decoded conf.Violations) error {
+	vs := append(decoded, except(decoded, c.validate())...)
 	faults, unknown := c.checkPolicies()
 	vs = append(vs, unknown...)
 	if len(vs) == 0 && len(faults) == 0 {
 		return nil
 	}
 	return &Invalid{Path: c.file.path, Violations: c.file.doc.Locate(vs), Policies: faults}
+}
+
+// except leaves out what follows from a value that could not be decoded.
+func except(decoded, found conf.Violations) (rest conf.Violations) {
+	for _, v := range found {
+		follows := slices.ContainsFunc(decoded, func(d conf.Violation) bool {
+			return within(d.Key, v.Key) || within(v.Key, d.Key)
+		})
+		if !follows {
+			rest = append(rest, v)
+		}
+	}
+	return rest
+}
+
+// within tells whether key is outer or below it.
+func within(key, outer string) bool {
+	rest, ok := strings.CutPrefix(key, outer)
+	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
 }
 
 func (c *Config) validate() (vs conf.Violations) {

@@ -70,12 +70,12 @@ func Load(path string) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := file.decode()
-	if err != nil {
-		return nil, err
+	c, found := file.decode()
+	if c.file.doc == nil {
+		return nil, &Invalid{Path: path, Violations: found}
 	}
 	c.complete()
-	return c, c.check()
+	return c, c.check(found)
 }
 
 // Path is the configuration file, as it was given.
@@ -104,15 +104,11 @@ func read(path string) (source, error) {
 }
 
 // decode is the configuration as written, without defaults.
-func (s source) decode() (*Config, error) {
-	c := &Config{}
+func (s source) decode() (*Config, conf.Violations) {
+	c := &Config{file: s}
 	doc, found := conf.Decode(s.data, s.dir, c)
-	if len(found) > 0 {
-		return nil, &Invalid{Path: s.path, Violations: found}
-	}
-	c.file = s
 	c.file.doc = doc
-	return c, nil
+	return c, found
 }
 
 // data is a path in the data folder.

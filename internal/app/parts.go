@@ -13,8 +13,14 @@ import (
 	"gatehouse.dev/gatehouse/sample"
 )
 
-// build makes the parts; none runs yet.
+// build makes the parts; none runs yet. Envoy comes first: where it cannot work,
+// nothing else need be tried.
 func (s *site) build() error {
+	if s.has(Envoy) {
+		if err := s.buildEnvoy(); err != nil {
+			return err
+		}
+	}
 	if s.has(Issuer) {
 		if err := s.buildIssuer(); err != nil {
 			return err
@@ -39,9 +45,6 @@ func (s *site) build() error {
 	s.front = append(s.front,
 		process{"configuration", NewReloader(s.config, s.parts, g, s.logger).Run},
 		process{"certificates", s.maintain})
-	if s.has(Envoy) {
-		return s.buildEnvoy()
-	}
 	return nil
 }
 

@@ -91,8 +91,8 @@ func (s *site) run(ctx context.Context) error {
 	for _, p := range s.front {
 		front.Go(func() error { return p.named(p.run(ctx)) })
 	}
+	context.AfterFunc(ctx, func() { s.logger.Info("draining") })
 	err := front.Wait()
-	s.logger.Info("draining")
 	stopBack()
 	if cause := behind.Wait(); cause != nil && err == nil {
 		err = cause
