@@ -40,6 +40,7 @@ func TestGoodTokens(t *testing.T) {
 		"RFC 8259 §4 the same name in two objects":          f.bodyText(`"x":{"a":1},"y":{"a":1,"b":{"a":1}}`),
 		"RFC 8259 §9 as deep as is allowed":                 f.bodyText(`"x":` + deep),
 		"RFC 8259 §9 as many members as are allowed":        f.payload("{" + members.String() + body[1:]),
+		"RFC 8259 §9 objects and arrays side by side":       f.bodyText(`"x":[` + strings.Repeat("{},[],", 20) + `0],"y":{},"z":{}`),
 		"RFC 8259 §6 numbers":                               f.bodyText(`"x":[0,-0,1.5,-1e10,1E-10,2e+3,123456789012345678]`),
 		"RFC 8259 §3 literals":                              f.bodyText(`"x":[true,false,null,{},[]]`),
 		"RFC 7519 §4.1.3 aud an array of one":               f.claim("aud", []string{testAudience}),

@@ -70,9 +70,10 @@ func TestCacheRemembers(t *testing.T) {
 	if s.cache.Len() != 1 {
 		t.Errorf("%d tokens, want 1", s.cache.Len())
 	}
+	before := s.cache.Bytes()
 	s.learn(t, text)
-	if s.cache.Len() != 1 {
-		t.Errorf("%d tokens after the same again, want 1", s.cache.Len())
+	if s.cache.Len() != 1 || s.cache.Bytes() != before {
+		t.Errorf("%d tokens in %d bytes after the same again, want 1 in %d", s.cache.Len(), s.cache.Bytes(), before)
 	}
 }
 

@@ -58,7 +58,7 @@ func (c *Claims) Audience() []string { return c.audience }
 // HasAudience tells whether aud names exactly this audience: strings are
 // compared byte by byte (RFC 7519 §2, StringOrURI).
 func (c *Claims) HasAudience(audience string) bool {
-	return audience != "" && slices.Contains(c.audience, audience)
+	return slices.Contains(c.audience, audience)
 }
 
 // Scopes are the members of scope, in the token's order, each once; nil if it

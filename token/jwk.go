@@ -106,15 +106,12 @@ func (k *jwk) algorithm(allowed []Algorithm) (Algorithm, error) {
 	if len(fitting) == 0 {
 		return "", fmt.Errorf("its kty %s with crv %s is not supported", quoted(k.kty), quoted(k.crv))
 	}
-	if k.alg != "" && !slices.Contains(fitting, Algorithm(k.alg)) {
-		return "", fmt.Errorf("its alg %s does not fit its kty and crv", quoted(k.alg))
-	}
 	fitting = slices.DeleteFunc(fitting, func(alg Algorithm) bool {
 		return !slices.Contains(allowed, alg) || k.alg != "" && alg != Algorithm(k.alg)
 	})
 	switch len(fitting) {
 	case 0:
-		return "", fmt.Errorf("its algorithm is none of %v", allowed)
+		return "", fmt.Errorf("its alg %s does not fit its kind, or is none of %v", quoted(k.alg), allowed)
 	case 1:
 		return fitting[0], nil
 	default:
