@@ -24,6 +24,7 @@ func (in *Inputs) edgeListener() *listenerv3.Listener {
 	manager := connectionManager(edgeListener, edgeRoutes,
 		filter(extAuthz, checkFilter()),
 		filter(cookieFilter, cookieStrip()),
+		filter(trailerFilter, stripTrailers()),
 		filter(routerFilter, router()),
 	)
 	return listen(edgeListener, in.Gateway.Listen, manager, edgeTLS())

@@ -24,7 +24,7 @@ type load struct {
 func startLoad(t *testing.T, r *rig, path string) *load {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	l := &load{cancel: cancel}
+	l, url := &load{cancel: cancel}, r.url(path)
 	for range 4 {
 		client := edgeClient(t, false)
 		l.group.Go(func() {
@@ -32,7 +32,7 @@ func startLoad(t *testing.T, r *rig, path string) *load {
 			tick := time.NewTicker(2 * time.Millisecond)
 			defer tick.Stop()
 			for {
-				l.once(client, r.url(path))
+				l.once(client, url)
 				select {
 				case <-tick.C:
 				case <-ctx.Done():

@@ -43,9 +43,9 @@ type server struct {
 }
 
 // open opens the database and the keys; close must follow.
-func (i *Issuer) open(ctx context.Context) (s *server, err error) {
+func (i *Issuer) open(ctx context.Context) (opened *server, err error) {
 	c := i.config
-	s = &server{
+	s := &server{
 		config: c, logger: i.deps.Logger, now: i.deps.Now, catalog: newCatalog(c),
 		audit: &audit{logger: i.deps.Logger, metrics: i.metrics},
 	}

@@ -71,7 +71,7 @@ func Load(path string) (*Config, error) {
 		return nil, err
 	}
 	c, found := file.decode()
-	if c.file.doc == nil {
+	if c.file.doc.Keys() == nil {
 		return nil, &Invalid{Path: path, Violations: found}
 	}
 	c.complete()

@@ -170,12 +170,12 @@ func (r *Reloader) apply(ctx context.Context, next *Config) {
 
 // merge is what runs with the next gateway part.
 func (r *Reloader) merge(next *Config) (*Config, error) {
-	merged, err := r.started.file.decode()
-	if err != nil {
+	merged, found := r.started.file.decode()
+	if err := found.Err(); err != nil {
 		return nil, err
 	}
-	written, err := next.file.decode()
-	if err != nil {
+	written, found := next.file.decode()
+	if err := found.Err(); err != nil {
 		return nil, err
 	}
 	merged.Gateway = written.Gateway

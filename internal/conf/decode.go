@@ -101,7 +101,7 @@ func (d *decoder) sequence(n *yaml.Node, into reflect.Value, key string) {
 
 func (d *decoder) scalar(n *yaml.Node, into reflect.Value, key string) {
 	if n.Kind != yaml.ScalarNode {
-		d.fault(n, key, "", "is a list or a mapping", "write a single value: "+wanted(into.Type()))
+		d.fault(n, key, "", "is a list or a mapping", "write a single value")
 		return
 	}
 	if into.Kind() == reflect.String {
@@ -114,7 +114,8 @@ func (d *decoder) scalar(n *yaml.Node, into reflect.Value, key string) {
 	}
 	target := reflect.New(into.Type())
 	if err := n.Decode(target.Interface()); err != nil {
-		d.fault(n, key, n.Value, "is not "+wanted(into.Type()), "")
+		what, remedy := wanted(into.Type())
+		d.fault(n, key, n.Value, "is not "+what, remedy)
 		return
 	}
 	into.Set(target.Elem())
@@ -141,23 +142,24 @@ func names(fields map[string]int) string {
 	return strings.Join(list, ", ")
 }
 
-// wanted says what a type takes, in words.
-func wanted(t reflect.Type) string {
+// wanted says what a type takes, and how to write it.
+func wanted(t reflect.Type) (what, remedy string) {
 	switch {
 	case t.String() == "time.Duration":
-		return "a duration such as 30s, 10m or 24h"
+		return "a duration", "write one such as 30s, 10m or 24h"
 	case t.Kind() == reflect.Bool:
-		return "true or false"
+		return "true or false", "write one of the two"
 	case t.Kind() >= reflect.Int && t.Kind() <= reflect.Uint64:
-		return "a whole number"
+		return "a whole number", "write digits alone, within " + strconv.Itoa(t.Bits()) + " bits"
 	case t.Kind() == reflect.Float32, t.Kind() == reflect.Float64:
-		return "a number"
+		return "a number", "write one such as 1.5"
 	default:
-		return "text"
+		return "text", "write text"
 	}
 }
 
-var lineInError = regexp.MustCompile(`(?i)line (\d+)`)
+// lineInError is how the YAML library says where: "at L2.C1".
+var lineInError = regexp.MustCompile(`\bL(\d+)\.C\d+`)
 
 func syntaxError(err error) Violation {
 	v := Violation{Problem: "is not YAML: " + strings.TrimPrefix(err.Error(), "yaml: "), Remedy: "mind the indentation and the quotes"}

@@ -29,7 +29,8 @@ func Decode(data []byte, dir string, into any) (*Document, Violations) {
 		return nil, Violations{{Problem: fmt.Sprintf("the file has %d bytes, more than %d", len(data), maxDocument), Remedy: "split what it holds"}}
 	}
 	var root yaml.Node
-	if err := yaml.Load(data, &root); err != nil {
+	err := yaml.Load(data, &root)
+	if err != nil && !strings.Contains(err.Error(), "no documents in stream") {
 		return nil, Violations{syntaxError(err)}
 	}
 	doc := &Document{root: &root}

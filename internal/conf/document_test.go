@@ -63,9 +63,9 @@ named: [1]
 pointer: &x {id: p}
 `), "/", &into)
 	want := []string{
-		`line 2: count: "many" is not a whole number`,
+		`line 2: count: "many" is not a whole number: write digits alone, within 64 bits`,
 		`line 3: publik: is not a known key: use one of count, dir, named, pointer, public, routes`,
-		`line 6: routes[0].timeout: "30" is not a duration such as 30s, 10m or 24h`,
+		`line 6: routes[0].timeout: "30" is not a duration: write one such as 30s, 10m or 24h`,
 		`line 7: routes[0].scopes: "read" is not a list: write it as [a, b] or as ` + "`- a` lines",
 		`line 9: routes[1].id: stands a second time (first on line 8): keep one of the two`,
 		`line 10: named: is not a mapping: write ` + "`key: value` lines below it",
@@ -77,15 +77,17 @@ pointer: &x {id: p}
 }
 
 func TestDecodeRefusesWhatIsNotOneDocument(t *testing.T) {
-	for name, text := range map[string]string{
-		"syntax":        "a: [1",
-		"empty":         "",
-		"two documents": "count: 1\n---\ncount: 2\n",
-		"oversized":     "dir: " + strings.Repeat("x", maxDocument),
+	for name, row := range map[string]struct{ text, says string }{
+		"syntax":        {"count: 1\ndir: [1\n", "line 2: is not YAML"},
+		"empty":         {"", "the file is empty"},
+		"comments only": {"# nothing\n", "the file is empty"},
+		"two documents": {"count: 1\n---\ncount: 2\n", "is not YAML"},
+		"not a mapping": {"text", "is not a mapping"},
+		"oversized":     {"dir: " + strings.Repeat("x", maxDocument), "more than"},
 	} {
 		var into sample
-		if _, faults := Decode([]byte(text), "/", &into); faults == nil {
-			t.Errorf("%s: accepted", name)
+		if _, faults := Decode([]byte(row.text), "/", &into); !strings.Contains(faults.Error(), row.says) {
+			t.Errorf("%s: %q, want %q", name, faults.Error(), row.says)
 		}
 	}
 }
