@@ -86,6 +86,9 @@ func (r *Reloader) reload(ctx context.Context) {
 		return
 	}
 	// Faults of policies alone are the policy store's to report.
+	if r.refused != "" && r.gateway != nil {
+		r.gateway.Refused(nil)
+	}
 	r.refused = ""
 	r.tellRestart(next)
 	if r.gateway != nil {

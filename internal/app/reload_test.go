@@ -155,6 +155,20 @@ func TestAnInvalidEditIsRefused(t *testing.T) {
 	}
 }
 
+// An edit taken back leaves nothing refused, though nothing is applied.
+func TestARefusedEditTakenBackIsForgotten(t *testing.T) {
+	path := write(t, small)
+	told, _ := follow(t, path)
+	rename(t, path, "gateway: [unclosed\n")
+	if refused := receive(t, told.refused, "the refusal"); refused == nil {
+		t.Fatal("nothing was refused")
+	}
+	rename(t, path, small)
+	if refused := receive(t, told.refused, "its end"); refused != nil {
+		t.Errorf("still refused: %v", refused)
+	}
+}
+
 // An edit of another part is told with its keys; the gateway's share of the
 // same edit is applied, on top of the other parts as they run.
 func TestAnotherPartsEditNeedsARestart(t *testing.T) {
