@@ -135,19 +135,21 @@ func TestRedirectURIKeepsItsQuery(t *testing.T) {
 func TestAuthorizeByPOST(t *testing.T) {
 	s := newSite(t)
 	b := s.browser()
-	fromElsewhere := func(r *http.Request) {
-		r.Header.Set("Origin", "https://app.example")
-		r.Header.Set("Sec-Fetch-Site", "cross-site")
+	// A browser sends no Lax cookies with another site's POST, but keeps those
+	// that come back.
+	fromElsewhere := func(request url.Values) answer {
+		a := s.request("POST", pathAuthorize, request.Encode(), header("Origin", "https://app.example"), header("Sec-Fetch-Site", "cross-site"))
+		if a.StatusCode != http.StatusSeeOther {
+			t.Fatalf("answered %d, not 303", a.StatusCode)
+		}
+		b.http.Jar.SetCookies(a.Request.URL, a.Cookies())
+		return b.follow(a)
 	}
-	a := b.post(pathAuthorize, authorization(), fromElsewhere)
-	if a.StatusCode != http.StatusSeeOther {
-		t.Fatalf("answered %d, not 303", a.StatusCode)
-	}
-	page := b.submit(b.follow(a), "login", "alice", "password", rightWords)
+	page := b.submit(fromElsewhere(authorization()), "login", "alice", "password", rightWords)
 	if code := b.ended(b.submit(page, "decision", "allow")).Query().Get("code"); code == "" {
 		t.Error("no code")
 	}
-	if q := b.ended(b.follow(b.post(pathAuthorize, authorization("prompt", "none"), fromElsewhere))).Query(); q.Get("code") == "" {
+	if q := b.ended(fromElsewhere(authorization("prompt", "none"))).Query(); q.Get("code") == "" {
 		t.Errorf("prompt=none by POST with a login and a consent: %v", q)
 	}
 	if a := s.request("POST", pathAuthorize+"?client_id=web", authorization().Encode()); a.StatusCode != 400 || a.Header.Get("Location") != "" {
@@ -213,6 +215,21 @@ func TestIDTokenHint(t *testing.T) {
 		}
 		if q := alice.ended(alice.get(pathAuthorize + "?" + request.Encode())).Query(); q.Get("error") != codeInvalidRequest {
 			t.Errorf("%s: %v", name, q)
+		}
+	}
+}
+
+// A token of another type is no hint, even where its claims would do.
+func TestHintMustBeAnIDToken(t *testing.T) {
+	s := newSite(t)
+	claims := []byte(`{"iss":"` + s.url + `","sub":"usr_alice","aud":["web"]}`)
+	for typ, good := range map[string]bool{"JWT": true, "at+jwt": false, "logout+jwt": false} {
+		signed, err := s.server.keys.Sign(t.Context(), typ, claims)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.server.hinted(signed, "web"); (err == nil) != good {
+			t.Errorf("typ %s: %v", typ, err)
 		}
 	}
 }

@@ -140,6 +140,7 @@ func (s *site) populate() {
 		{ID: "web2", Type: store.Confidential, Secret: secret, GrantTypes: []string{code, refresh}, Scopes: all, RedirectURIs: []string{"https://app2.example/cb"}},
 		{ID: "spa", Type: store.Public, GrantTypes: []string{code, refresh}, Scopes: all[:1], RedirectURIs: []string{"https://spa.example/"}},
 		{ID: "cli", Type: store.Native, GrantTypes: []string{code, refresh}, Scopes: all, RedirectURIs: []string{"http://127.0.0.1/cb"}},
+		{ID: "both", Type: store.Confidential, Secret: secret, GrantTypes: []string{code, refresh, machine}, Scopes: all[:1], RedirectURIs: []string{webCB}},
 		{ID: "norefresh", Type: store.Confidential, Secret: secret, GrantTypes: []string{code}, Scopes: all, RedirectURIs: []string{webCB}},
 	} {
 		if err := s.server.store.CreateClient(s.Context(), c); err != nil {

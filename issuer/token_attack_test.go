@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"gatehouse.dev/gatehouse/issuer/store"
 )
 
 // One row, one clause, at the token endpoint.
@@ -60,6 +62,7 @@ func TestTokenAttacks(t *testing.T) {
 		{"RFC 6749 §3.3 unknown scope", "POST", "", machine("scope", "admin"), good, 400, codeInvalidScope},
 		{"RFC 6749 §3.3 scope of another client", "POST", "", machine("scope", "read:orders read:profile"), good, 400, codeInvalidScope},
 		{"a machine is no person", "POST", "", machine("scope", "openid"), good, 400, codeInvalidScope},
+		{"a machine is no person, though its client knows some", "POST", "", machine("scope", "read:orders openid"), basic("both", webSecret), 400, codeInvalidScope},
 		{"a machine has nothing to refresh", "POST", "", machine("scope", "offline_access"), good, 400, codeInvalidScope},
 		{"RFC 6749 §3.3 scope of no grammar", "POST", "", machine("scope", "read:orders\"x"), good, 400, codeInvalidScope},
 		{"RFC 6749 §4.1.3 no code", "POST", "", redemption("").Encode(), basic("web", webSecret), 400, codeInvalidRequest},
@@ -156,6 +159,32 @@ func TestRefreshFollowsRegistration(t *testing.T) {
 	// A login afterwards works at once: its tokens are dated after the revocation.
 	if a := s.refreshWith(s.tokens()["refresh_token"]); a.StatusCode != http.StatusOK {
 		t.Errorf("after logging in again: %s", a.body)
+	}
+}
+
+// What the roles no longer give is gone at once: between code and token, and
+// at the next refresh.
+func TestTokensFollowRoles(t *testing.T) {
+	s := newSite(t)
+	code, tokens := s.code(), s.tokens()
+	less := s.server.config
+	less.Roles = map[string][]string{"customer": {"read:profile"}}
+	s.server.catalog = newCatalog(less)
+	for name, a := range map[string]answer{"code": s.tokenAs("web", redemption(code)), "refresh": s.refreshWith(tokens["refresh_token"])} {
+		if got := a.json(t)["scope"]; got != "openid profile email offline_access" {
+			t.Errorf("%s: scope %v", name, got)
+		}
+	}
+}
+
+// A client without a secret gets nothing for its name, however it is registered.
+func TestPublicClientGetsNoTokenForItself(t *testing.T) {
+	s := newSite(t)
+	for kind, id := range map[store.ClientType]string{store.Public: "odd-browser", store.Native: "odd-native"} {
+		if err := s.server.store.CreateClient(t.Context(), store.Client{ID: id, Type: kind, GrantTypes: []string{grantClientCredentials}, Scopes: []string{"read:orders"}}); err != nil {
+			t.Fatal(err)
+		}
+		s.oauthError(s.request("POST", pathToken, url.Values{"grant_type": {grantClientCredentials}, "client_id": {id}}.Encode()), 400, codeUnauthorizedClient)
 	}
 }
 
