@@ -106,9 +106,9 @@ func editUnderLoad(t *testing.T, edits, workers int, load *harness.Running, edit
 	return stray, len(results)
 }
 
-// turningSystem is a system whose route /turn can be edited, with a token for
+// turningSystem is a system whose route /turn can be edited, with a client for
 // each turn.
-func turningSystem(t *testing.T) (s *harness.System, tokens [turns]string) {
+func turningSystem(t *testing.T) (s *harness.System, robots [turns]harness.Client) {
 	s = harness.Start(t, harness.Options{Authorizers: 2, Configure: func(s *harness.System, c harness.Config) {
 		var scopes []string
 		services := c.Get("gateway.services").(map[string]any)
@@ -121,9 +121,9 @@ func turningSystem(t *testing.T) (s *harness.System, tokens [turns]string) {
 		c.Set("authz.allowed_events", "debug")
 	}})
 	for k := range turns {
-		_, tokens[k] = s.Robot(t, fmt.Sprintf("robot-%d", k), turnScope(k))
+		robots[k], _ = s.Robot(t, fmt.Sprintf("robot-%d", k), turnScope(k))
 	}
-	return s, tokens
+	return s, robots
 }
 
 // turn edits the route of a turningSystem to its configuration i.
@@ -135,28 +135,34 @@ func turn(t *testing.T, s *harness.System, i int) {
 	})
 }
 
-// turnLoad asks for /turn with one token after the other.
-func turnLoad(t *testing.T, s *harness.System, tokens [turns]string, workers int) harness.Load {
+// hundredEdits edits the route /turn a hundred times under load, and ends at the
+// configuration at which it began.
+func hundredEdits(t *testing.T, s *harness.System, robots [turns]harness.Client) {
+	t.Helper()
+	const edits, workers = 100, 4
+	var tokens [turns]string
+	for k, robot := range robots {
+		tokens[k] = s.Token(t, robot, turnScope(k))
+	}
 	load := s.Load(t, "", "/turn")
 	load.Workers, load.Pause = workers, 4*time.Millisecond
 	load.Next = func(worker, n int) *http.Request { return s.Request(t, "/turn", tokens[turnToken(worker, n)]) }
-	return load
+	running := load.Start(t)
+	awaitTurn(t, running, workers, 0)
+	stray, sent := editUnderLoad(t, edits, workers, running, func(i int) { turn(t, s, i) })
+	harness.Complain(t, stray, sent, "got a verdict of neither configuration")
+	if sent < 20*edits {
+		t.Errorf("the load sent %d requests: too few for %d edits", sent, edits)
+	}
 }
 
 // A hundred edits of a route's scope and service under load: every verdict is
 // the old configuration's or the new one's, on both authorizers.
 func TestRulesTravelThroughEdits(t *testing.T) {
-	const edits, workers = 100, 4
-	s, tokens := turningSystem(t)
-	load := turnLoad(t, s, tokens, workers).Start(t)
-	awaitTurn(t, load, workers, 0)
-	stray, sent := editUnderLoad(t, edits, workers, load, func(i int) { turn(t, s, i) })
-	harness.Complain(t, stray, sent, "got a verdict of neither configuration")
-	if sent < 20*edits {
-		t.Errorf("the load sent %d requests: too few for %d edits", sent, edits)
-	}
+	s, robots := turningSystem(t)
+	hundredEdits(t, s, robots)
 	for _, name := range []string{harness.Authz, harness.AuthzName(1)} {
-		if count := s.Metric(t, name, `gatehouse_authz_decisions_total{reason="allowed",verdict="allowed"}`); count < edits {
+		if count := s.Metric(t, name, `gatehouse_authz_decisions_total{reason="allowed",verdict="allowed"}`); count < 100 {
 			t.Errorf("%s allowed %v requests: it had no share in this", name, count)
 		}
 	}

@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -131,18 +132,27 @@ type Client struct{ ID, Secret string }
 // authenticated as the client.
 func (s *System) Post(t testing.TB, path string, c Client, form url.Values) Answer {
 	t.Helper()
+	answer, err := s.TryPost(t.Context(), path, c, form)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer
+}
+
+// TryPost is Post where a connection may fail.
+func (s *System) TryPost(ctx context.Context, path string, c Client, form url.Values) (Answer, error) {
 	if c.Secret == "" {
 		form.Set("client_id", c.ID)
 	}
-	request, err := http.NewRequest(http.MethodPost, s.URL(path), strings.NewReader(form.Encode()))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL(path), strings.NewReader(form.Encode()))
 	if err != nil {
-		t.Fatal(err)
+		return Answer{}, err
 	}
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	if c.Secret != "" {
 		request.SetBasicAuth(url.QueryEscape(c.ID), url.QueryEscape(c.Secret))
 	}
-	return s.Send(t, request)
+	return s.do(request)
 }
 
 // Tokens are a token endpoint's answer.
