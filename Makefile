@@ -3,8 +3,9 @@
 .PHONY: help run build tools generate check test soak bench clean
 SHELL := /bin/bash
 
-# How long `make soak` runs; what `make test` gives each fuzz target.
+# How long `make soak` runs, and when it is given up (0: never); what `make test` gives each fuzz target.
 SOAK ?= 10m
+SOAK_TIMEOUT ?= 0
 FUZZTIME ?= 3s
 
 run: build tools ## run the sample: Envoy, issuer, authorizer, control plane, two services
