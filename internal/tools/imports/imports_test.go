@@ -37,7 +37,7 @@ func TestRules(t *testing.T) {
 		{"token/tokentest", "token", true},
 		{"envoy", "proto/gatehouse/rule/v1", true},
 		{"envoy", "internal/conf", true},
-		{"envoy", "internal/serve", false},
+		{"envoy", "internal/serve", true},
 		{"envoy", "policies", false},
 		{"policies", "internal/conf", true},
 		{"policies", "token", false},

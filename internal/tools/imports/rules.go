@@ -14,7 +14,7 @@ var may = map[string][]string{
 	"token": {},
 
 	"proto":                {},
-	"envoy":                {"proto", "internal/conf"},
+	"envoy":                {"proto", "internal/conf", "internal/serve"},
 	"policies":             {"proto", "internal/conf"},
 	"internal/conf":        {},
 	"internal/serve":       {"internal/conf"},
