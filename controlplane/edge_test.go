@@ -22,6 +22,7 @@ routes:
   - {id: orders-list, path: /orders, methods: [GET], service: orders, audience: a, scopes: [read:orders]}
   - {id: orders-read, path: "/orders/{id}", methods: [GET, PUT], service: orders, audience: a, scopes: [read:orders]}
   - {id: own, path: /own, service: orders, audience: a, forward_credentials: true}
+  - {id: costly, path: "` + longestPath() + `", service: orders, audience: a}
   - {id: public, path: /public/**, service: site, public: true}
 `
 }

@@ -28,11 +28,21 @@ var (
 	namedSegment   = regexp.MustCompile(`^\{[A-Za-z_][A-Za-z0-9_]*\}$`)
 )
 
+// Bounds of a path, well below what Envoy takes of a regular expression (the
+// bootstrap's re2.max_program_size).
+const (
+	maxPath  = 512 // bytes
+	maxNames = 16  // {name} segments
+)
+
 // parsePath reads a route's path. "/" alone is the root, "/**" everything.
 func parsePath(text string) (pathPattern, error) {
 	var p pathPattern
 	if !strings.HasPrefix(text, "/") {
 		return p, errors.New("does not begin with /")
+	}
+	if len(text) > maxPath || strings.Count(text, "{") > maxNames {
+		return p, fmt.Errorf("is longer than %d bytes or has more than %d {name} segments", maxPath, maxNames)
 	}
 	rest := text[1:]
 	if trimmed, ok := strings.CutSuffix(text, "/**"); ok {

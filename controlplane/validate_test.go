@@ -132,11 +132,18 @@ func TestPaths(t *testing.T) {
 		"/": true, "/a": true, "/a/": true, "/a/{id}": true, "/a/{id}/b/**": true, "/**": true, "/a/**": true, "/a.b/c-d_e~f": true, "/pkg.Service/Method": true, "/a:b": true,
 		"": false, "a": false, "//": false, "/a//b": false, "/a/./b": false, "/a/../b": false, "/..": false, "/a/**/b": false, "/a**": false, "/a/*": false,
 		"/a/{}": false, "/a/{1}": false, "/a/x{id}": false, "/a/{id": false, "/a?b": false, "/a#b": false, "/a b": false, "/a;b": false, "/%41": false, `/a\b`: false, "/ä": false, "/a//**": false,
+		longestPath(): true, longestPath() + "x": false, strings.Repeat("/{a}", maxNames+1): false,
 	} {
 		if _, err := parsePath(path); (err == nil) != ok {
 			t.Errorf("%q: %v", path, err)
 		}
 	}
+}
+
+// longestPath is the costliest path there may be.
+func longestPath() string {
+	names := strings.Repeat("/{a}", maxNames)
+	return names + "/" + strings.Repeat("x", maxPath-len(names)-1)
 }
 
 func TestConfigViolations(t *testing.T) {
