@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"gatehouse.dev/gatehouse/authz"
 	"gatehouse.dev/gatehouse/controlplane"
@@ -52,7 +53,7 @@ func (s *site) buildIssuer() error {
 	if s.config.Issuer == nil {
 		return fmt.Errorf("%s has no issuer: write an `issuer:` part, with its apis", s.config.Path())
 	}
-	i, err := issuer.New(*s.config.Issuer, issuer.Deps{Logger: s.log(Issuer), Registerer: prometheus.NewRegistry(), Now: time.Now})
+	i, err := issuer.New(*s.config.Issuer, issuer.Deps{Logger: s.log(Issuer), Registerer: newRegistry(), Now: time.Now})
 	if err != nil {
 		return err
 	}
@@ -62,7 +63,7 @@ func (s *site) buildIssuer() error {
 }
 
 func (s *site) buildAuthz() error {
-	a, err := authz.New(s.config.Authz, authz.Deps{Logger: s.log(Authz), Registerer: prometheus.NewRegistry(), Now: time.Now})
+	a, err := authz.New(s.config.Authz, authz.Deps{Logger: s.log(Authz), Registerer: newRegistry(), Now: time.Now})
 	if err != nil {
 		return err
 	}
@@ -72,13 +73,20 @@ func (s *site) buildAuthz() error {
 }
 
 func (s *site) buildControlPlane() (*controlplane.Server, error) {
-	c, err := controlplane.New(s.config.ControlPlane, s.config.Gateway, controlplane.Deps{Logger: s.log(ControlPlane), Registerer: prometheus.NewRegistry(), Now: time.Now})
+	c, err := controlplane.New(s.config.ControlPlane, s.config.Gateway, controlplane.Deps{Logger: s.log(ControlPlane), Registerer: newRegistry(), Now: time.Now})
 	if err != nil {
 		return nil, err
 	}
 	s.behind = append(s.behind, process{string(ControlPlane), c.Run})
 	s.missing = append(s.missing, c.Missing)
 	return c, nil
+}
+
+// newRegistry is a part's own; what the process uses stands beside it.
+func newRegistry() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return r
 }
 
 func (s *site) log(p Part) *slog.Logger { return s.logger.With("part", string(p)) }
