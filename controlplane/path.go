@@ -31,9 +31,16 @@ var (
 // Bounds of a path, well below what Envoy takes of a regular expression (the
 // bootstrap's re2.max_program_size).
 const (
-	maxPath  = 512 // bytes
-	maxNames = 16  // {name} segments
+	maxPath     = 512 // bytes
+	maxNames    = 16  // {name} segments
+	maxReserved = 16  // characters that have two spellings
 )
+
+// reserved are the characters of a literal that Envoy leaves percent-encoded
+// where a client has encoded them, while services decode them (RFC 3986 §2.2):
+// each is matched in both spellings, lest the other fall through to a weaker
+// route.
+const reserved = "!$&'()+,=:@"
 
 // parsePath reads a route's path. "/" alone is the root, "/**" everything.
 func parsePath(text string) (pathPattern, error) {
@@ -43,6 +50,9 @@ func parsePath(text string) (pathPattern, error) {
 	}
 	if len(text) > maxPath || strings.Count(text, "{") > maxNames {
 		return p, fmt.Errorf("is longer than %d bytes or has more than %d {name} segments", maxPath, maxNames)
+	}
+	if n := len(text) - len(strings.Map(withoutReserved, text)); n > maxReserved {
+		return p, fmt.Errorf("has %d of the characters %s, more than %d", n, reserved, maxReserved)
 	}
 	rest := text[1:]
 	if trimmed, ok := strings.CutSuffix(text, "/**"); ok {
@@ -80,19 +90,26 @@ func (p *pathPattern) parseSegments(parts []string) error {
 	return nil
 }
 
-// prefix is the text in front of /**, or the whole path; plain tells that no
-// {name} is in it.
+func withoutReserved(r rune) rune {
+	if strings.ContainsRune(reserved, r) {
+		return -1
+	}
+	return r
+}
+
+// prefix is the text in front of /**, or the whole path; plain tells that it
+// has no {name} and one spelling.
 func (p pathPattern) prefix() (text string, plain bool) {
 	var b strings.Builder
 	plain = true
 	for _, s := range p.segments {
 		b.WriteString("/" + s.literal)
-		plain = plain && !s.any
+		plain = plain && !s.any && !strings.ContainsAny(s.literal, reserved)
 	}
 	return b.String(), plain
 }
 
-// regex matches the whole path, for patterns with a {name}.
+// regex matches the whole path, for patterns that are not plain.
 func (p pathPattern) regex() string {
 	var b strings.Builder
 	for _, s := range p.segments {
@@ -100,10 +117,22 @@ func (p pathPattern) regex() string {
 			b.WriteString("/[^/]+")
 			continue
 		}
-		b.WriteString("/" + regexp.QuoteMeta(s.literal))
+		b.WriteString("/" + bothSpellings(s.literal))
 	}
 	if p.below {
 		b.WriteString("(/.*)?")
+	}
+	return b.String()
+}
+
+func bothSpellings(literal string) string {
+	var b strings.Builder
+	for _, r := range literal {
+		quoted := regexp.QuoteMeta(string(r))
+		if strings.ContainsRune(reserved, r) {
+			quoted = fmt.Sprintf("(?:%s|(?i:%%%02x))", quoted, r)
+		}
+		b.WriteString(quoted)
 	}
 	return b.String()
 }

@@ -25,10 +25,11 @@ const (
 // issuerPaths are the issuer's own, in front of all configured ones.
 var issuerPaths = []string{"/oauth/**", "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"}
 
-// ambiguous are dots next to a `;`, plain or encoded: Envoy forwards them as
-// spelled, and servers that strip `;parameters` then see /.. and serve another
-// path than the one that was authorized.
-const ambiguous = `(?i).*(\.|%2e)(;|%3b).*`
+// ambiguous is a `;` anywhere in the path, plain or encoded. Envoy forwards it
+// as spelled; servers that know `;parameters` (Tomcat, Jetty, Spring) strip it
+// and serve another path than the one that was authorized: /api/export;x is
+// their /api/export, and /public/..;/export their /export.
+const ambiguous = `(?i).*(;|%3b).*`
 
 // edgeRoutes puts refusals of ambiguous paths first, then the issuer, then the
 // configured routes, and 404 last, so that every request has a route and with

@@ -133,6 +133,7 @@ func TestPaths(t *testing.T) {
 		"": false, "a": false, "//": false, "/a//b": false, "/a/./b": false, "/a/../b": false, "/..": false, "/a/**/b": false, "/a**": false, "/a/*": false,
 		"/a/{}": false, "/a/{1}": false, "/a/x{id}": false, "/a/{id": false, "/a?b": false, "/a#b": false, "/a b": false, "/a;b": false, "/%41": false, `/a\b`: false, "/ä": false, "/a//**": false,
 		longestPath(): true, longestPath() + "x": false, strings.Repeat("/{a}", maxNames+1): false,
+		"/" + strings.Repeat(":", maxReserved): true, "/" + strings.Repeat(":", maxReserved+1): false,
 	} {
 		if _, err := parsePath(path); (err == nil) != ok {
 			t.Errorf("%q: %v", path, err)
@@ -142,8 +143,8 @@ func TestPaths(t *testing.T) {
 
 // longestPath is the costliest path there may be.
 func longestPath() string {
-	names := strings.Repeat("/{a}", maxNames)
-	return names + "/" + strings.Repeat("x", maxPath-len(names)-1)
+	costly := strings.Repeat("/{a}", maxNames) + "/" + strings.Repeat(":", maxReserved)
+	return costly + strings.Repeat("x", maxPath-len(costly))
 }
 
 func TestConfigViolations(t *testing.T) {
