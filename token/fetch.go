@@ -89,7 +89,8 @@ func (r *Remote) succeeded(keys *KeySet) {
 		slog.String("url", r.config.URL), slog.Any("keys", keys.IDs()), slog.Any("left_out", keys.notes))
 }
 
-// allowed is a set less what was dropped. The lock is held.
+// allowed is a set less what was dropped. The key itself is remembered beside
+// its kid, under which it could come back. The lock is held.
 func (r *Remote) allowed(keys *KeySet) *KeySet {
 	for _, key := range keys.byID {
 		if r.dropped[key.id] {

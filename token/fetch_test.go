@@ -46,6 +46,28 @@ func answerWith(keys ...*tokentest.Key) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { w.Write(tokentest.JWKS(keys...)) }
 }
 
+func TestRemoteConfigIsChecked(t *testing.T) {
+	for name, change := range map[string]func(*RemoteConfig){
+		"no URL":                      func(c *RemoteConfig) { c.URL = "" },
+		"no host":                     func(c *RemoteConfig) { c.URL = "https:///keys" },
+		"a file":                      func(c *RemoteConfig) { c.URL = "file:///etc/passwd" },
+		"gopher":                      func(c *RemoteConfig) { c.URL = "gopher://issuer.example/" },
+		"a password":                  func(c *RemoteConfig) { c.URL = "https://u:p@issuer.example/" },
+		"no URL at all":               func(c *RemoteConfig) { c.URL = "https://[::1" },
+		"http":                        func(c *RemoteConfig) { c.URL = "http://issuer.example/" },
+		"no algorithm":                func(c *RemoteConfig) { c.Algorithms = nil },
+		"a negative age":              func(c *RemoteConfig) { c.MaxAge = -1 },
+		"a negative interval":         func(c *RemoteConfig) { c.Interval = -1 },
+		"a negative interval between": func(c *RemoteConfig) { c.MinInterval = -1 },
+	} {
+		config := RemoteConfig{URL: "https://issuer.example/keys", Algorithms: Algorithms()}
+		change(&config)
+		if r, err := NewRemote(config); err == nil || r != nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
 func TestFetch(t *testing.T) {
 	key := tokentest.NewKey("ES256")
 	server, hits := serveKeys(t, (*httptest.Server).Start, answerWith(key))

@@ -42,9 +42,10 @@ func onlyPublic(_, address string, _ syscall.RawConn) error {
 	return nil
 }
 
+// isPublic is false of addresses with a zone too: no prefix contains them.
 func isPublic(addr netip.Addr) bool {
 	addr = addr.Unmap()
-	if !addr.IsValid() || addr.Zone() != "" || addr.Is6() && !global.Contains(addr) {
+	if !addr.IsValid() || addr.Is6() && !global.Contains(addr) {
 		return false
 	}
 	for _, prefix := range special {

@@ -140,14 +140,9 @@ func (r *Remote) Drop(kid string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.dropped[kid] = true
-	f := r.current.Load()
-	if f == nil {
-		return
+	if f := r.current.Load(); f != nil {
+		r.current.Store(&fetched{keys: r.allowed(f.keys), at: f.at})
 	}
-	if key, ok := f.keys.Lookup(kid); ok {
-		r.dropped[key.thumbprint] = true
-	}
-	r.current.Store(&fetched{keys: r.allowed(f.keys), at: f.at})
 }
 
 // LastError is what the last fetch ended with; nil if it succeeded.
