@@ -160,6 +160,7 @@ func TestChangesInvalid(t *testing.T) {
 		"another part's key": {func(c harness.Config) { c.Set("issuer.access_token_lifetime", "1h") }, []string{"issuer.access_token_lifetime"}},
 	} {
 		mark := s.Process(harness.ControlPlane).Logged()
+		s.Write(t, good)
 		s.Edit(t, row.change)
 		said := s.TryCLI(t, "", "validate")
 		if said.Code != 1 {
@@ -198,7 +199,7 @@ func TestChangesInvalid(t *testing.T) {
 	s.Expect(t, 200, "GET", "/orders", access)
 
 	// Mended, it is forgotten.
-	s.Edit(t, func(c harness.Config) { clear(c); copyConfig(c, good) })
+	s.Write(t, good)
 	harness.Eventually(t, 5*time.Second, func() error {
 		if edit := s.Status(t).RefusedEdit; edit != nil {
 			return fmt.Errorf("/status still says %+v", edit)
@@ -206,12 +207,6 @@ func TestChangesInvalid(t *testing.T) {
 		return nil
 	})
 	s.Expect(t, 200, "GET", "/orders", access)
-}
-
-func copyConfig(into, from harness.Config) {
-	for key, value := range from {
-		into[key] = value
-	}
 }
 
 // namesKey looks for one line with gatehouse.yaml, a line number, a key and

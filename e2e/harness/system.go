@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -40,7 +41,7 @@ type System struct {
 	// Services behind the gate.
 	Orders, Profile, GRPC *Service
 
-	config      Config
+	config      atomic.Pointer[Config]
 	authorizers int
 	telemetries map[string]string // of the authorizers after the first
 	transport   *http.Transport
@@ -61,12 +62,13 @@ func Prepare(t testing.TB, o Options) *System {
 	t.Helper()
 	s := &System{Folder: NewFolder(t), telemetries: map[string]string{}, authorizers: max(1, o.Authorizers)}
 	s.Orders, s.Profile, s.GRPC = StartService(t, "orders"), StartService(t, "profile"), StartGRPC(t, "grpc")
-	s.config = s.defaultConfig(t)
-	s.config.Set("controlplane.authz", s.authzSockets())
+	config := s.defaultConfig(t)
+	config.Set("controlplane.authz", s.authzSockets())
 	s.WritePolicy(t, "orders/approve.rego", approvePolicy)
 	if o.Configure != nil {
-		o.Configure(s, s.config)
+		o.Configure(s, config)
 	}
+	s.config.Store(&config)
 	s.writeConfigs(t)
 	s.CLI(t, "init", s.Dir)
 	s.trustCA(t)
@@ -114,12 +116,12 @@ func (s *System) ConfigPath(name string) string {
 // writeConfigs writes the file of every process.
 func (s *System) writeConfigs(t testing.TB) {
 	t.Helper()
-	writeFile(t, s.ConfigPath(""), s.config.YAML())
+	writeFile(t, s.ConfigPath(""), s.written().YAML())
 	for i := range s.authorizers {
 		if i == 0 {
 			continue
 		}
-		own := s.config.clone()
+		own := s.Config()
 		own.Set("authz.listen", s.authzSockets()[i])
 		own.Set("authz.telemetry", s.telemetry(t, AuthzName(i)))
 		writeFile(t, s.ConfigPath(AuthzName(i)), own.YAML())
@@ -129,7 +131,7 @@ func (s *System) writeConfigs(t testing.TB) {
 // telemetry is the address of a process's telemetry listener.
 func (s *System) telemetry(t testing.TB, name string) string {
 	if !strings.HasPrefix(name, Authz+"-") {
-		return s.config.Text(name + ".telemetry")
+		return s.written().Text(name + ".telemetry")
 	}
 	if s.telemetries[name] == "" {
 		s.telemetries[name] = FreeAddress(t)
@@ -138,22 +140,31 @@ func (s *System) telemetry(t testing.TB, name string) string {
 }
 
 // Config is a copy of the configuration as it was last written.
-func (s *System) Config() Config { return s.config.clone() }
+func (s *System) Config() Config { return s.written().clone() }
+
+// written is the configuration as it was last written; nobody changes it.
+func (s *System) written() Config { return *s.config.Load() }
 
 // Edit changes gatehouse.yaml, as an operator would while everything runs.
 func (s *System) Edit(t testing.TB, change func(Config)) {
 	t.Helper()
-	next := s.config.clone()
+	next := s.Config()
 	change(next)
-	s.config = next
+	s.Write(t, next)
+}
+
+// Write replaces gatehouse.yaml.
+func (s *System) Write(t testing.TB, next Config) {
+	t.Helper()
+	s.config.Store(&next)
 	writeFile(t, s.ConfigPath(""), next.YAML())
 }
 
 // URL is an address at the gate.
-func (s *System) URL(path string) string { return s.config.Text("gateway.public_url") + path }
+func (s *System) URL(path string) string { return s.written().Text("gateway.public_url") + path }
 
 // Gateway is the host:port of the gate's listener.
-func (s *System) Gateway() string { return s.config.Text("gateway.listen") }
+func (s *System) Gateway() string { return s.written().Text("gateway.listen") }
 
 func (s *System) trustCA(t testing.TB) {
 	t.Helper()
@@ -212,7 +223,7 @@ func (s *System) ready(t testing.TB, name string) error {
 		t.Fatalf("%s ended:\n%s", name, tail(s.processes[name].Log()))
 	}
 	if name == Envoy {
-		return expect200("http://" + s.config.Text("envoy.admin") + "/ready")
+		return expect200("http://" + s.written().Text("envoy.admin") + "/ready")
 	}
 	return expect200("http://" + s.telemetry(t, name) + "/readyz")
 }
