@@ -85,7 +85,11 @@ type Route struct {
 	ID string `yaml:"id"`
 	// Exact, as in /orders; {name} stands for one segment; a final /** for the
 	// path itself and everything below. The query does not count, a trailing
-	// slash does. Default: none, required.
+	// slash and capitals do; percent-encoding does not, and a path with a `;` is
+	// refused on every route. Danger: a service that takes /admin/ or /ADMIN for
+	// /admin serves them under whichever later route matches them; guard
+	// /admin/**, and let no weaker route follow that matches the rest. Default:
+	// none, required.
 	Path string `yaml:"path"`
 	// The methods, in capitals. Default: all.
 	Methods []string `yaml:"methods"`
