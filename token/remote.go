@@ -152,7 +152,7 @@ func (r *Remote) LastError() error {
 	return r.lastErr
 }
 
-// LastSuccess is when the present keys were fetched; zero if never.
+// LastSuccess is when usable keys were last fetched; zero if never.
 func (r *Remote) LastSuccess() time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
