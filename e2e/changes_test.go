@@ -70,6 +70,34 @@ func TestChangesUnderLoad(t *testing.T) {
 	harness.ExpectNoneLost(t, running.Stop(), 1800)
 }
 
+// A service is renamed over and over, with the loaded route and all: each time
+// its cluster comes, the routes move, the old one goes. In any other order some
+// requests of a dense load would find no cluster.
+func TestChangesRenames(t *testing.T) {
+	s := harness.Start(t, harness.Options{})
+	_, access := s.Robot(t, "robot", "read:orders")
+	s.AwaitApplied(t)
+	load := s.Load(t, access, "/open", "/orders")
+	load.Workers, load.Pause = 6, 0
+	running := load.Start(t)
+	running.AwaitMore(t, 200)
+	for i := range 6 {
+		s.Apply(t, func(c harness.Config) {
+			name := fmt.Sprintf("renamed-%d", i)
+			services := map[string]any{"grpc": map[string]any{"url": s.GRPC.URL}}
+			services[name] = map[string]any{"url": s.Orders.URL}
+			for _, r := range c.Routes() {
+				if r["service"] != "grpc" {
+					r["service"] = name
+				}
+			}
+			c.Set("gateway.services", services)
+		})
+	}
+	running.AwaitMore(t, 200)
+	harness.ExpectNoneLost(t, running.Stop(), 2000)
+}
+
 func arrives(s *harness.System, at *harness.Service, access string) error {
 	answer, err := s.TryCall("GET", "/orders", access)
 	if err == nil && answer.Header.Get("X-Service") != at.Name {
