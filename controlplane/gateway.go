@@ -109,7 +109,7 @@ type Route struct {
 	Sensitive bool `yaml:"sensitive"`
 	// How old the knowledge of revocations may be, up to 720h. Default: 30s
 	// where sensitive, else gateway.revocation_max_age.
-	RevocationMaxAge time.Duration `yaml:"revocation_max_age"`
+	RevocationMaxAge *time.Duration `yaml:"revocation_max_age"`
 	// Whether the client's Authorization, DPoP proof and the issuer's cookies
 	// reach the service. Danger: the service can then act as the client
 	// elsewhere. Default: false.
@@ -171,8 +171,8 @@ func (g *Gateway) issuersOf(r *Route) []string {
 // maxAgeOf is how stale revocation may be on a route.
 func (g *Gateway) maxAgeOf(r *Route) time.Duration {
 	switch {
-	case r.RevocationMaxAge != 0:
-		return r.RevocationMaxAge
+	case r.RevocationMaxAge != nil:
+		return *r.RevocationMaxAge
 	case r.Sensitive:
 		return sensitiveMaxAge
 	default:

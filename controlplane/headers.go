@@ -15,11 +15,15 @@ import (
 var clientCredentials = []string{"authorization", "dpop", "proxy-authorization"}
 
 // misleading are headers by which a client could make a back end see another
-// host, path or method than the one that was authorized.
+// host, path, method, address or person than the one that was authorized. Envoy
+// sets x-forwarded-for and x-forwarded-proto itself.
 var misleading = []string{
 	"forwarded", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix", "x-forwarded-server",
-	"x-original-host", "x-original-url", "x-rewrite-url",
-	"x-http-method", "x-http-method-override", "x-method-override",
+	"x-forwarded-scheme", "x-forwarded-ssl", "x-forwarded-uri", "x-forwarded-path", "x-forwarded-method", "x-forwarded-user",
+	"x-host", "x-http-host-override", "front-end-https",
+	"x-original-host", "x-original-url", "x-original-uri", "x-original-method", "x-rewrite-url", "x-override-url",
+	"x-http-method", "x-http-method-override", "x-method-override", "x-method",
+	"x-real-ip", "x-client-ip", "true-client-ip", "x-remote-user", "remote-user",
 }
 
 // earlyStrip removes, before routing and before every filter, what only we may

@@ -151,3 +151,25 @@ func (p pathPattern) covers(q pathPattern) bool {
 	}
 	return true
 }
+
+// meets tells whether some path is matched by both.
+func (p pathPattern) meets(q pathPattern) bool {
+	for i := range min(len(p.segments), len(q.segments)) {
+		s, t := p.segments[i], q.segments[i]
+		switch {
+		case s.any && t.any:
+		case s.any && t.literal == "", t.any && s.literal == "": // {name} is never empty
+			return false
+		case !s.any && !t.any && s.literal != t.literal:
+			return false
+		}
+	}
+	switch {
+	case len(p.segments) < len(q.segments):
+		return p.below
+	case len(p.segments) > len(q.segments):
+		return q.below
+	default:
+		return true
+	}
+}

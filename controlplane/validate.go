@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"gatehouse.dev/gatehouse/internal/conf"
 	"gatehouse.dev/gatehouse/internal/serve"
@@ -25,8 +26,8 @@ func (g *Gateway) Validate() (vs conf.Violations) {
 	}
 	vs.AddUnder("", originURL("public_url", g.PublicURL, "https"))
 	vs.AddUnder("tls", g.TLS.validate())
-	if g.HSTSMaxAge != nil && *g.HSTSMaxAge < 0 {
-		vs.Add("hsts_max_age", *g.HSTSMaxAge, "is negative", "write 0s for no header")
+	if age := g.HSTSMaxAge; age != nil && (*age < 0 || *age%time.Second != 0) {
+		vs.Add("hsts_max_age", *age, "is not in whole seconds", "write such as 8760h, or 0s for no header")
 	}
 	vs.AddUnder("", g.validateIssuer())
 	vs.AddUnder("", issuers("issuers", g.Issuers))

@@ -47,6 +47,9 @@ func (g *Gateway) validateRoute(r *Route) (vs conf.Violations) {
 	if _, ok := g.Services[r.Service]; !ok {
 		vs.Add("service", r.Service, "names no service", "declare it under gateway.services: "+strings.Join(sortedKeys(g.Services), ", ")+" are there")
 	}
+	if r.Methods != nil && len(r.Methods) == 0 {
+		vs.Add("methods", nil, "is an empty list", "list the methods, or remove the key to let all through")
+	}
 	for i, m := range r.Methods {
 		if !method.MatchString(m) || m == "CONNECT" {
 			vs.Add(fmt.Sprintf("methods[%d]", i), m, "is no method that can be let through", "write it in capitals, such as GET")
@@ -69,7 +72,7 @@ func (r *Route) validatePublic() (vs conf.Violations) {
 		set bool
 	}{
 		{"audience", r.Audience != ""}, {"issuers", len(r.Issuers) > 0}, {"scopes", len(r.Scopes) > 0},
-		{"policy", r.Policy != ""}, {"sensitive", r.Sensitive}, {"revocation_max_age", r.RevocationMaxAge != 0},
+		{"policy", r.Policy != ""}, {"sensitive", r.Sensitive}, {"revocation_max_age", r.RevocationMaxAge != nil},
 	} {
 		if demand.set {
 			vs.Add(demand.key, nil, "is set on a public route, where nothing is checked", "remove it, or remove public")
@@ -93,45 +96,13 @@ func (g *Gateway) validateDemands(r *Route) (vs conf.Violations) {
 	if r.Policy != "" && !regoName.MatchString(r.Policy) {
 		vs.Add("policy", r.Policy, "is no Rego package", "write its name as after `package`, such as orders.approve")
 	}
-	if r.RevocationMaxAge != 0 {
-		vs.AddUnder("", maxAge("revocation_max_age", r.RevocationMaxAge))
-	}
-	return vs
-}
-
-// validateReach reports a route that no request can ever get to.
-func (g *Gateway) validateReach(i int) (vs conf.Violations) {
-	r := &g.Routes[i]
-	path, err := parsePath(r.Path)
-	if err != nil {
-		return nil
-	}
-	if g.hasIssuer() {
-		for _, own := range issuerPaths {
-			if p, _ := parsePath(own); p.covers(path) {
-				vs.Add("path", r.Path, "is the issuer's, which serves "+own, "choose another path")
-				return vs
-			}
-		}
-	}
-	for j := range i {
-		before, err := parsePath(g.Routes[j].Path)
-		if err == nil && before.covers(path) && coversMethods(g.Routes[j].Methods, r.Methods) {
-			vs.Add("path", r.Path, fmt.Sprintf("is never reached: routes[%d] (%s) takes every such request before", j, g.Routes[j].ID), "put it in front of that route, or remove it")
-			return vs
+	if age := r.RevocationMaxAge; age != nil {
+		vs.AddUnder("", maxAge("revocation_max_age", *age))
+		if r.Sensitive && *age > sensitiveMaxAge {
+			vs.Add("revocation_max_age", *age, fmt.Sprintf("is more than the %v of a sensitive route", sensitiveMaxAge), "lower it, or remove sensitive")
 		}
 	}
 	return vs
-}
-
-func coversMethods(a, b []string) bool {
-	if len(a) == 0 {
-		return true
-	}
-	if len(b) == 0 {
-		return false
-	}
-	return !slices.ContainsFunc(b, func(m string) bool { return !slices.Contains(a, m) })
 }
 
 // ValidatePolicies reports routes whose policy is not among the known ones.

@@ -38,6 +38,7 @@ func TestGatewayViolations(t *testing.T) {
 		{"public_url: https://localhost:8443/x", "public_url"},
 		{"hsts_max_age: -1s", "hsts_max_age"},
 		{"hsts_max_age: 0s", ""},
+		{"hsts_max_age: 1ms", "hsts_max_age"},
 		{"issuer: {url: http://127.0.0.1:9400}", ""},
 		{"issuer: {url: http://10.0.0.1:9400}", "issuer.url"},
 		{"issuer: {url: h2c://127.0.0.1:9400}", "issuer.url"},
@@ -89,6 +90,10 @@ func TestRouteViolations(t *testing.T) {
 		{"{id: a, path: /a, service: a, audience: x, timeout: 2h}", "routes[0].timeout"},
 		{"{id: a, path: /a, service: a, audience: x, issuers: [http://x]}", "routes[0].issuers[0]"},
 		{"{id: a, path: /a, service: a, audience: x, revocation_max_age: -5s}", "routes[0].revocation_max_age"},
+		{"{id: a, path: /a, service: a, audience: x, revocation_max_age: 0s}", "routes[0].revocation_max_age"},
+		{"{id: a, path: /a, service: a, audience: x, sensitive: true, revocation_max_age: 31s}", "routes[0].revocation_max_age"},
+		{"{id: a, path: /a, service: a, audience: x, sensitive: true, revocation_max_age: 10s}", ""},
+		{"{id: a, path: /a, service: a, audience: x, methods: []}", "routes[0].methods"},
 		{"{id: a, path: /a, service: a, public: true}", ""},
 		{"{id: a, path: /a, service: a, public: true, scopes: [x], policy: p, audience: x, sensitive: true}", "routes[0].audience routes[0].scopes routes[0].policy routes[0].sensitive"},
 
@@ -102,6 +107,19 @@ func TestRouteViolations(t *testing.T) {
 		{"{id: a, path: /a/b, service: a, audience: x}, {id: b, path: '/a/{x}', service: b, audience: x}", ""},
 		{"{id: a, path: /**, service: a, audience: x}, {id: b, path: /b, service: b, audience: x}", "routes[1].path"},
 		{"{id: a, path: /a/**, service: a, audience: x}, {id: b, path: /ab, service: b, audience: x}", ""},
+		{"{id: a, path: /**, methods: [GET], service: a, audience: x}, {id: b, path: /**, methods: [PUT], service: a, audience: x}, {id: c, path: /a, methods: [GET, PUT], service: b, audience: x}", "routes[2].path"},
+		{"{id: a, path: /**, methods: [GET], service: a, audience: x}, {id: b, path: /**, methods: [PUT], service: a, audience: x}, {id: c, path: /a, service: b, audience: x}", ""},
+
+		// What is guarded is not open in part.
+		{"{id: a, path: /**, methods: [GET], service: a, public: true}, {id: b, path: /b/**, service: b, audience: x}", "routes[1].path"},
+		{"{id: a, path: /**, methods: [GET], service: a, public: true}, {id: b, path: /b/**, methods: [PUT], service: b, audience: x}", ""},
+		{"{id: a, path: '/{x}/b', service: a, public: true}, {id: b, path: /a/**, service: b, audience: x}", "routes[1].path"},
+		{"{id: a, path: '/{x}/b', service: a, public: true}, {id: b, path: '/a/{y}', service: b, audience: x}", "routes[1].path"},
+		{"{id: a, path: '/{x}/b', service: a, public: true}, {id: b, path: /a/c/**, service: b, audience: x}", ""},
+		{"{id: a, path: '/{x}', service: a, public: true}, {id: b, path: /, service: b, audience: x}", ""},
+		{"{id: a, path: /a/b, service: a, public: true}, {id: b, path: /a/**, service: b, audience: x}", ""},
+		{"{id: a, path: /a/b, service: a, public: true}, {id: b, path: '/{x}/b', service: b, audience: x}", ""},
+		{"{id: a, path: '/{x}/b', service: a, public: true}, {id: b, path: /a/**, service: b, public: true}", ""},
 	} {
 		g := gatewayWith(t, "routes: ["+row.routes+"]")
 		if got := keysOf(g.Validate()); got != row.keys {

@@ -41,9 +41,10 @@ func (s *server) introspect(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *server) describeToken(ctx context.Context, client store.Client, presented string) (*introspection, error) {
-	_, grant, err := s.store.RefreshToken(ctx, store.HashOf(presented))
+	refresh, grant, err := s.store.RefreshToken(ctx, store.HashOf(presented))
 	switch {
-	case err == nil && grant.ClientID == client.ID:
+	// A replaced one is spent: to use it again would revoke its family.
+	case err == nil && grant.ClientID == client.ID && refresh.UsedAt.IsZero():
 		return introspectedGrant(s.config.URL, grant), nil
 	case err == nil:
 		return &introspection{}, nil

@@ -19,6 +19,17 @@ func (s *site) active(token any) bool {
 	return a.json(s)["active"] == true
 }
 
+// A refresh token that was replaced is not one that could be used (RFC 7662
+// §2.2): to use it again revokes its family.
+func TestAReplacedRefreshTokenIsNotActive(t *testing.T) {
+	s := newSite(t)
+	first := s.tokens()["refresh_token"]
+	second := s.refreshWith(first).json(s)["refresh_token"]
+	if s.active(first) || !s.active(second) {
+		t.Errorf("active: the replaced one %t, its successor %t", s.active(first), s.active(second))
+	}
+}
+
 // One row, one clause of RFC 7009.
 func TestRevocation(t *testing.T) {
 	for _, row := range []struct {
