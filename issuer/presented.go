@@ -16,13 +16,20 @@ var errDead = errors.New("the token is expired or revoked, or what it hangs on i
 // with the gateway's own rules (type, signature, issuer, times) and not
 // revoked. ID tokens and foreign tokens are refused.
 func (s *server) presented(ctx context.Context, compact string) (*token.Claims, error) {
+	claims, err := s.unrevoked(ctx, compact)
+	// Our own clock wrote the times: no skew excuses an expired token here.
+	if err == nil && !s.now().Before(claims.ExpiresAt()) {
+		return nil, errDead
+	}
+	return claims, err
+}
+
+// unrevoked are the claims of an access token that some gateway may still take,
+// up to the skew after its end.
+func (s *server) unrevoked(ctx context.Context, compact string) (*token.Claims, error) {
 	claims, err := s.tokens.Verify(ctx, compact)
 	if err != nil {
 		return nil, fmt.Errorf("verifying a presented token: %w", err)
-	}
-	// Our own clock wrote the times: no skew excuses an expired token here.
-	if !s.now().Before(claims.ExpiresAt()) {
-		return nil, errDead
 	}
 	alive, err := s.store.Alive(ctx, refsOf(claims))
 	if err != nil {

@@ -51,14 +51,14 @@ func (s *server) revokeToken(ctx context.Context, client store.Client, token str
 }
 
 func (s *server) revokeAccess(ctx context.Context, client store.Client, token string) error {
-	claims, err := s.presented(ctx, token)
+	claims, err := s.unrevoked(ctx, token)
 	switch {
 	case isOurs(err):
 		return err
 	case err != nil, claims.ClientID() != client.ID:
 		return nil
 	}
-	if err := s.store.RevokeToken(ctx, claims.ID(), claims.ExpiresAt()); err != nil {
+	if err := s.store.RevokeToken(ctx, claims.ID(), claims.ExpiresAt().Add(skew)); err != nil {
 		return fmt.Errorf("revoking a token: %w", err)
 	}
 	s.audit.revoked(ctx, "token", claims.ID(), client.ID)

@@ -6,6 +6,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"gatehouse.dev/gatehouse/issuer/store"
 )
 
 // active tells what introspection says of a token to a client that may know.
@@ -17,6 +20,27 @@ func (s *site) active(token any) bool {
 		s.Fatalf("introspecting: %d %s", a.StatusCode, a.body)
 	}
 	return a.json(s)["active"] == true
+}
+
+// Gateways take a token a little beyond its end, so it can be revoked, and stays
+// revoked, until no gateway would: for those, too, that ask for the whole state.
+func TestARevocationOutlivesTheTokensLeeway(t *testing.T) {
+	for _, late := range []time.Duration{-time.Second, time.Second, skew - time.Second} {
+		s := newSite(t)
+		signed := s.tokens()["access_token"].(string)
+		claims := s.claims(signed)
+		s.clock.advance(s.server.config.AccessTokenLifetime + late)
+		if a := s.request("POST", pathRevoke, url.Values{"token": {signed}}.Encode(), basic("web", webSecret)); a.StatusCode != http.StatusOK {
+			t.Fatalf("revoking: %d %s", a.StatusCode, a.body)
+		}
+		s.clock.advance(skew - late - time.Second)
+		if _, _, err := s.server.store.Sweep(t.Context(), 100); err != nil {
+			t.Fatal(err)
+		}
+		if alive, err := s.server.store.Alive(t.Context(), store.TokenRefs{ID: claims.ID()}); err != nil || alive {
+			t.Errorf("revoked %v after its end, a token is alive a second before the leeway is over: %t %v", late, alive, err)
+		}
+	}
 }
 
 // A refresh token that was replaced is not one that could be used (RFC 7662

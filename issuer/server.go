@@ -18,10 +18,12 @@ import (
 	"gatehouse.dev/gatehouse/issuer/password"
 	"gatehouse.dev/gatehouse/issuer/store"
 	"gatehouse.dev/gatehouse/issuer/store/bolt"
+	"gatehouse.dev/gatehouse/token"
 )
 
-// skew is how far the clocks of verifiers may be from ours.
-const skew = 30 * time.Second
+// skew is how long after its exp a token may still be taken somewhere: the most
+// that a verifier may allow. Whatever refuses tokens has to outlive them by it.
+const skew = token.MaxSkew
 
 // server is the issuer with its database and keys open.
 type server struct {
