@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 func plainLoad(t *testing.T, url string) Load {
@@ -80,5 +81,28 @@ func TestLoadFollowsConnectionClose(t *testing.T) {
 	ExpectNoneLost(t, results, 100)
 	if int(connections.Load()) != len(results) {
 		t.Errorf("%d connections for %d requests", connections.Load(), len(results))
+	}
+}
+
+// Only what failed while the machine stood still is excused.
+func TestStallsExcuseNothingElse(t *testing.T) {
+	at := func(ms int) time.Time { return time.Unix(1000, 0).Add(time.Duration(ms) * time.Millisecond) }
+	stall := []Stall{{at(1000), at(3000)}}
+	for name, row := range map[string]struct {
+		result  Result
+		excused int
+	}{
+		"503 across it":       {Result{Start: at(900), End: at(3100), Status: 503}, 1},
+		"503 begun within":    {Result{Start: at(2900), End: at(3100), Status: 503}, 1},
+		"broken across it":    {Result{Start: at(900), End: at(3100), Err: net.ErrClosed}, 1},
+		"503 before":          {Result{Start: at(900), End: at(999), Status: 503}, 0},
+		"503 after":           {Result{Start: at(3001), End: at(3100), Status: 503}, 0},
+		"answered across it":  {Result{Start: at(900), End: at(3100), Status: 200}, 0},
+		"denied across it":    {Result{Start: at(900), End: at(3100), Status: 403}, 0},
+		"not found across it": {Result{Start: at(900), End: at(3100), Status: 404}, 0},
+	} {
+		if kept, excused := excuse([]Result{row.result}, stall); excused != row.excused || len(kept) != 1-row.excused {
+			t.Errorf("%s: %d excused, %d kept", name, excused, len(kept))
+		}
 	}
 }
