@@ -101,13 +101,13 @@ const (
 // SetDefaults fills what is empty. Relative socket paths and default files are
 // in dataDir.
 func (c *Config) SetDefaults(dataDir string) {
-	fill(&c.Listen, "unix:run/authz.sock")
+	conf.Default(&c.Listen, "unix:run/authz.sock")
 	c.Listen = serve.Absolute(dataDir, c.Listen)
-	fill(&c.LocalIdentity, envoy.EdgeIdentity(defaultTrustDomain))
-	fill(&c.Telemetry, defaultTelemetry)
-	fill(&c.Skew, defaultSkew)
-	fill(&c.TokenCacheBytes, defaultCacheBytes)
-	fill(&c.AllowedEvents, "info")
+	conf.Default(&c.LocalIdentity, envoy.EdgeIdentity(defaultTrustDomain))
+	conf.Default(&c.Telemetry, defaultTelemetry)
+	conf.Default(&c.Skew, defaultSkew)
+	conf.Default(&c.TokenCacheBytes, defaultCacheBytes)
+	conf.Default(&c.AllowedEvents, "info")
 	if len(c.RuleKeys) == 0 {
 		c.RuleKeys = []conf.Path{conf.Path(filepath.Join(dataDir, "keys", "rule.pub"))}
 	}
@@ -120,21 +120,14 @@ func (c *Config) SetDefaults(dataDir string) {
 }
 
 func (i *Issuer) setDefaults(dataDir, trustDomain string) {
-	fill(&i.JWKSURL, i.Issuer+"/oauth/keys")
-	fill(&i.JWKSMaxAge, defaultJWKSMaxAge)
-	fill(&i.JWKSInterval, defaultJWKSInterval)
-	fill(&i.MaxLifetime, defaultMaxLifetime)
-	fill(&i.Feed, "unix:run/feed.sock")
+	conf.Default(&i.JWKSURL, i.Issuer+"/oauth/keys")
+	conf.Default(&i.JWKSMaxAge, defaultJWKSMaxAge)
+	conf.Default(&i.JWKSInterval, defaultJWKSInterval)
+	conf.Default(&i.MaxLifetime, defaultMaxLifetime)
+	conf.Default(&i.Feed, "unix:run/feed.sock")
 	i.Feed = serve.Absolute(dataDir, i.Feed)
-	fill(&i.FeedIdentity, envoy.IssuerIdentity(trustDomain))
+	conf.Default(&i.FeedIdentity, envoy.IssuerIdentity(trustDomain))
 	if len(i.Algorithms) == 0 {
 		i.Algorithms = []string{"ES256"}
-	}
-}
-
-func fill[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	rulev1 "gatehouse.dev/gatehouse/proto/gatehouse/rule/v1"
+	"gatehouse.dev/gatehouse/token"
 )
 
 // longestMaxAge is the longest revocation_max_age_ms that is believed; beyond
@@ -78,22 +79,11 @@ func (r *rule) readMaxAge(ms uint64) error {
 
 func (r *rule) checkScopes() error {
 	for _, scope := range r.scopes {
-		if !isScopeToken(scope) {
+		if !token.IsScope(scope) {
 			return fmt.Errorf("the rule has the scope %q, which is no scope-token (RFC 6749 §3.3)", scope)
 		}
 	}
 	return nil
-}
-
-// isScopeToken follows RFC 6749 §3.3, which makes a scope safe inside a quoted
-// string of a header as well.
-func isScopeToken(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c < 0x21 || c > 0x7e || c == '"' || c == '\\' {
-			return false
-		}
-	}
-	return s != ""
 }
 
 func named(field, value string) error {

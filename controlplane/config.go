@@ -50,20 +50,20 @@ const (
 // SetDefaults fills what is empty. Relative socket paths and default files are
 // in dataDir.
 func (c *Config) SetDefaults(dataDir string) {
-	fill(&c.TrustDomain, trustDomainOf(c.LocalIdentity))
-	fill(&c.TrustDomain, defaultTrustDomain)
-	fill(&c.Listen, "unix:run/xds.sock")
+	conf.Default(&c.TrustDomain, trustDomainOf(c.LocalIdentity))
+	conf.Default(&c.TrustDomain, defaultTrustDomain)
+	conf.Default(&c.Listen, "unix:run/xds.sock")
 	c.Listen = serve.Absolute(dataDir, c.Listen)
-	fill(&c.LocalIdentity, envoy.EdgeIdentity(c.TrustDomain))
-	fill(&c.Telemetry, defaultTelemetry)
-	fill(&c.RuleKey, conf.Path(filepath.Join(dataDir, "keys", "rule.key")))
+	conf.Default(&c.LocalIdentity, envoy.EdgeIdentity(c.TrustDomain))
+	conf.Default(&c.Telemetry, defaultTelemetry)
+	conf.Default(&c.RuleKey, conf.Path(filepath.Join(dataDir, "keys", "rule.key")))
 	if len(c.Authz) == 0 {
 		c.Authz = []string{"unix:run/authz.sock"}
 	}
 	for i, address := range c.Authz {
 		c.Authz[i] = serve.Absolute(dataDir, address)
 	}
-	fill(&c.AuthzIdentity, envoy.AuthzIdentity(c.TrustDomain))
+	conf.Default(&c.AuthzIdentity, envoy.AuthzIdentity(c.TrustDomain))
 }
 
 // Validate reports everything that is wrong, with keys relative to Config.

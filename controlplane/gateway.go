@@ -135,11 +135,11 @@ const (
 
 // SetDefaults fills what is empty; default files are in dataDir.
 func (g *Gateway) SetDefaults(dataDir string) {
-	fill(&g.Listen, defaultListen)
-	fill(&g.PublicURL, defaultPublicURL)
-	fill(&g.TLS.Certificate, conf.Path(filepath.Join(dataDir, "tls", "edge.crt")))
-	fill(&g.TLS.Key, conf.Path(filepath.Join(dataDir, "tls", "edge.key")))
-	fill(&g.RevocationMaxAge, defaultMaxAge)
+	conf.Default(&g.Listen, defaultListen)
+	conf.Default(&g.PublicURL, defaultPublicURL)
+	conf.Default(&g.TLS.Certificate, conf.Path(filepath.Join(dataDir, "tls", "edge.crt")))
+	conf.Default(&g.TLS.Key, conf.Path(filepath.Join(dataDir, "tls", "edge.key")))
+	conf.Default(&g.RevocationMaxAge, defaultMaxAge)
 	if g.HSTSMaxAge == nil {
 		age := defaultHSTS
 		g.HSTSMaxAge = &age
@@ -148,7 +148,7 @@ func (g *Gateway) SetDefaults(dataDir string) {
 		g.Issuers = []string{g.PublicURL}
 	}
 	for i := range g.Routes {
-		fill(&g.Routes[i].Timeout, defaultTimeout)
+		conf.Default(&g.Routes[i].Timeout, defaultTimeout)
 	}
 }
 
@@ -182,10 +182,3 @@ func (g *Gateway) maxAgeOf(r *Route) time.Duration {
 
 // hasIssuer tells whether the issuer is behind this gateway.
 func (g *Gateway) hasIssuer() bool { return g.Issuer.URL != "" }
-
-func fill[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
-}

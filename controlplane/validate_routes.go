@@ -10,13 +10,13 @@ import (
 	"time"
 
 	"gatehouse.dev/gatehouse/internal/conf"
+	"gatehouse.dev/gatehouse/token"
 )
 
 var (
-	routeID    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
-	method     = regexp.MustCompile(`^[A-Z][A-Z-]{0,31}$`)
-	scopeToken = regexp.MustCompile(`^[\x21\x23-\x5b\x5d-\x7e]+$`) // RFC 6749 §3.3
-	regoName   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$`)
+	routeID  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
+	method   = regexp.MustCompile(`^[A-Z][A-Z-]{0,31}$`)
+	regoName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$`)
 )
 
 func (g *Gateway) validateRoutes() (vs conf.Violations) {
@@ -89,7 +89,7 @@ func (g *Gateway) validateDemands(r *Route) (vs conf.Violations) {
 		vs.AddUnder("", issuers("issuers", r.Issuers))
 	}
 	for i, s := range r.Scopes {
-		if !scopeToken.MatchString(s) {
+		if !token.IsScope(s) {
 			vs.Add(fmt.Sprintf("scopes[%d]", i), s, "is no scope (RFC 6749 §3.3)", "use printable ASCII without spaces, quotes and backslashes")
 		}
 	}

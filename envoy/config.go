@@ -32,12 +32,12 @@ type Config struct {
 
 // SetDefaults fills what is empty. Relative socket paths are in dataDir.
 func (c *Config) SetDefaults(dataDir string) {
-	fill(&c.Node, EdgeGroup+"-1")
-	fill(&c.Admin, "127.0.0.1:9901")
-	fill(&c.XDS, "unix:run/xds.sock")
+	conf.Default(&c.Node, EdgeGroup+"-1")
+	conf.Default(&c.Admin, "127.0.0.1:9901")
+	conf.Default(&c.XDS, "unix:run/xds.sock")
 	c.XDS = serve.Absolute(dataDir, c.XDS)
-	fill(&c.XDSIdentity, ControlPlaneIdentity("gatehouse.local"))
-	fill(&c.Concurrency, 2)
+	conf.Default(&c.XDSIdentity, ControlPlaneIdentity("gatehouse.local"))
+	conf.Default(&c.Concurrency, 2)
 }
 
 // Validate reports all that is wrong.
@@ -49,11 +49,4 @@ func (c *Config) Validate() (vs conf.Violations) {
 		vs.Add("concurrency", c.Concurrency, "is more than 256 worker threads", "use one for each core")
 	}
 	return vs
-}
-
-func fill[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }

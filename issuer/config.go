@@ -91,31 +91,24 @@ type API struct {
 
 // SetDefaults fills what is empty; sockets and files go below dataDir.
 func (c *Config) SetDefaults(dataDir string) {
-	setDefault(&c.URL, "https://localhost:8443")
-	setDefault(&c.Listen, "127.0.0.1:9400")
-	setDefault(&c.FeedListen, "unix:run/feed.sock")
-	setDefault(&c.AdminSocket, "unix:run/admin.sock")
-	setDefault(&c.Database, conf.Path(filepath.Join(dataDir, "issuer.db")))
-	setDefault(&c.KeyEncryptionKey, conf.Path(filepath.Join(dataDir, "keys", "issuer.kek")))
-	setDefault(&c.Telemetry, "127.0.0.1:9491")
-	setDefault(&c.AccessTokenLifetime, maxAccessTokenLifetime)
-	setDefault(&c.IDTokenLifetime, 10*time.Minute)
-	setDefault(&c.CodeLifetime, maxCodeLifetime)
-	setDefault(&c.RefreshLifetime, 30*24*time.Hour)
-	setDefault(&c.RefreshGrace, 10*time.Second)
-	setDefault(&c.SessionLifetime, 12*time.Hour)
-	setDefault(&c.Keys.PublishLead, 15*time.Minute)
-	setDefault(&c.Keys.RotateEvery, 30*24*time.Hour)
+	conf.Default(&c.URL, "https://localhost:8443")
+	conf.Default(&c.Listen, "127.0.0.1:9400")
+	conf.Default(&c.FeedListen, "unix:run/feed.sock")
+	conf.Default(&c.AdminSocket, "unix:run/admin.sock")
+	conf.Default(&c.Database, conf.Path(filepath.Join(dataDir, "issuer.db")))
+	conf.Default(&c.KeyEncryptionKey, conf.Path(filepath.Join(dataDir, "keys", "issuer.kek")))
+	conf.Default(&c.Telemetry, "127.0.0.1:9491")
+	conf.Default(&c.AccessTokenLifetime, maxAccessTokenLifetime)
+	conf.Default(&c.IDTokenLifetime, 10*time.Minute)
+	conf.Default(&c.CodeLifetime, maxCodeLifetime)
+	conf.Default(&c.RefreshLifetime, 30*24*time.Hour)
+	conf.Default(&c.RefreshGrace, 10*time.Second)
+	conf.Default(&c.SessionLifetime, 12*time.Hour)
+	conf.Default(&c.Keys.PublishLead, 15*time.Minute)
+	conf.Default(&c.Keys.RotateEvery, 30*24*time.Hour)
 	if len(c.FeedClients) == 0 {
 		c.FeedClients = []string{"spiffe://gatehouse.local/authz"}
 	}
 	c.FeedListen = serve.Absolute(dataDir, c.FeedListen)
 	c.AdminSocket = serve.Absolute(dataDir, c.AdminSocket)
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"gatehouse.dev/gatehouse/issuer/store"
+	"gatehouse.dev/gatehouse/token"
 )
 
 // Scopes of OpenID Connect (Core §5.4, §11). They are for people only, and no
@@ -21,18 +22,10 @@ var oidcScopes = []string{scopeOpenID, scopeProfile, scopeEmail, scopeOfflineAcc
 
 func isOIDCScope(scope string) bool { return slices.Contains(oidcScopes, scope) }
 
-// isScopeToken tells whether s is a scope-token (RFC 6749 §3.3).
-func isScopeToken(s string) bool {
-	if s == "" || len(s) > 128 {
-		return false
-	}
-	for _, c := range []byte(s) {
-		if c <= ' ' || c > '~' || c == '"' || c == '\\' {
-			return false
-		}
-	}
-	return true
-}
+// maxScope bounds one scope-token, in bytes.
+const maxScope = 128
+
+func isScopeToken(s string) bool { return len(s) <= maxScope && token.IsScope(s) }
 
 // parseScope splits a scope parameter; ok is false where it does not follow the
 // grammar of RFC 6749 §3.3. Repeated scopes count once.

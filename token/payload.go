@@ -144,7 +144,7 @@ func scopes(s *scanner) ([]string, error) {
 	}
 	scopes := strings.Split(text, " ")
 	for i, scope := range scopes {
-		if !isScope(scope) {
+		if !IsScope(scope) {
 			return nil, s.fault("not scopes with one space between them")
 		}
 		if slices.Contains(scopes[:i], scope) {
@@ -154,7 +154,10 @@ func scopes(s *scanner) ([]string, error) {
 	return scopes, nil
 }
 
-func isScope(scope string) bool {
+// IsScope tells whether scope is a scope-token (RFC 6749 §3.3): printable ASCII
+// without space, quote and backslash, so that it is safe inside a header's
+// quoted string as well.
+func IsScope(scope string) bool {
 	for i := range len(scope) {
 		if c := scope[i]; c <= ' ' || c == '"' || c == '\\' || c > '~' {
 			return false

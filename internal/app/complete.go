@@ -12,9 +12,9 @@ import (
 // complete fills in the defaults: first what follows from another part or from
 // the trust domain, then each part's own.
 func (c *Config) complete() {
-	def(&c.Version, 1)
-	def(&c.DataDir, conf.Path(filepath.Join(c.file.dir, "data")))
-	def(&c.TrustDomain, "gatehouse.local")
+	conf.Default(&c.Version, 1)
+	conf.Default(&c.DataDir, conf.Path(filepath.Join(c.file.dir, "data")))
+	conf.Default(&c.TrustDomain, "gatehouse.local")
 	if c.Policies == "" {
 		folder := filepath.Join(c.file.dir, "policies")
 		if info, err := os.Stat(folder); err == nil && info.IsDir() {
@@ -32,18 +32,18 @@ func (c *Config) complete() {
 		c.ControlPlane.Authz = []string{c.Authz.Listen}
 	}
 	c.ControlPlane.SetDefaults(dir)
-	def(&c.Envoy.XDS, c.ControlPlane.Listen)
+	conf.Default(&c.Envoy.XDS, c.ControlPlane.Listen)
 	c.Envoy.SetDefaults(dir)
 }
 
 func (c *Config) completeIdentities() {
 	edge := envoy.EdgeIdentity(c.TrustDomain)
-	def(&c.Authz.LocalIdentity, edge)
-	def(&c.ControlPlane.LocalIdentity, edge)
-	def(&c.ControlPlane.AuthzIdentity, envoy.AuthzIdentity(c.TrustDomain))
-	def(&c.Envoy.XDSIdentity, envoy.ControlPlaneIdentity(c.TrustDomain))
+	conf.Default(&c.Authz.LocalIdentity, edge)
+	conf.Default(&c.ControlPlane.LocalIdentity, edge)
+	conf.Default(&c.ControlPlane.AuthzIdentity, envoy.AuthzIdentity(c.TrustDomain))
+	conf.Default(&c.Envoy.XDSIdentity, envoy.ControlPlaneIdentity(c.TrustDomain))
 	for i := range c.Authz.Issuers {
-		def(&c.Authz.Issuers[i].FeedIdentity, envoy.IssuerIdentity(c.TrustDomain))
+		conf.Default(&c.Authz.Issuers[i].FeedIdentity, envoy.IssuerIdentity(c.TrustDomain))
 	}
 	if c.Issuer != nil && len(c.Issuer.FeedClients) == 0 {
 		c.Issuer.FeedClients = []string{envoy.AuthzIdentity(c.TrustDomain)}
@@ -56,10 +56,10 @@ func (c *Config) completeIssuer(dir string) {
 	if c.Issuer == nil {
 		return
 	}
-	def(&c.Issuer.URL, c.Gateway.PublicURL)
+	conf.Default(&c.Issuer.URL, c.Gateway.PublicURL)
 	c.Issuer.SetDefaults(dir)
-	def(&c.Gateway.PublicURL, c.Issuer.URL)
-	def(&c.Gateway.Issuer.URL, "http://"+c.Issuer.Listen)
+	conf.Default(&c.Gateway.PublicURL, c.Issuer.URL)
+	conf.Default(&c.Gateway.Issuer.URL, "http://"+c.Issuer.Listen)
 }
 
 // completeAuthz lets the authorizer trust the site's issuer, directly and not
@@ -75,11 +75,4 @@ func (c *Config) completeAuthz(dir string) {
 		}}
 	}
 	c.Authz.SetDefaults(dir)
-}
-
-func def[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }
