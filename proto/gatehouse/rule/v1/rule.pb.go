@@ -32,6 +32,10 @@ const (
 	TokenSource_TOKEN_SOURCE_UNSPECIFIED TokenSource = 0
 	// `Authorization: Bearer …` (RFC 6750 §2.1).
 	TokenSource_TOKEN_SOURCE_AUTHORIZATION_BEARER TokenSource = 1
+	// `gatehouse-assertion`: a signed assertion whose audience is the rule's.
+	TokenSource_TOKEN_SOURCE_ASSERTION TokenSource = 2
+	// `Authorization: DPoP …` with a proof (RFC 9449 §7.1).
+	TokenSource_TOKEN_SOURCE_AUTHORIZATION_DPOP TokenSource = 3
 )
 
 // Enum value maps for TokenSource.
@@ -39,10 +43,14 @@ var (
 	TokenSource_name = map[int32]string{
 		0: "TOKEN_SOURCE_UNSPECIFIED",
 		1: "TOKEN_SOURCE_AUTHORIZATION_BEARER",
+		2: "TOKEN_SOURCE_ASSERTION",
+		3: "TOKEN_SOURCE_AUTHORIZATION_DPOP",
 	}
 	TokenSource_value = map[string]int32{
 		"TOKEN_SOURCE_UNSPECIFIED":          0,
 		"TOKEN_SOURCE_AUTHORIZATION_BEARER": 1,
+		"TOKEN_SOURCE_ASSERTION":            2,
+		"TOKEN_SOURCE_AUTHORIZATION_DPOP":   3,
 	}
 )
 
@@ -97,8 +105,17 @@ type Rule struct {
 	Policy string `protobuf:"bytes,8,opt,name=policy,proto3" json:"policy,omitempty"`
 	// How old the revocation state may be, in milliseconds; 0 denies.
 	RevocationMaxAgeMs uint64 `protobuf:"varint,9,opt,name=revocation_max_age_ms,json=revocationMaxAgeMs,proto3" json:"revocation_max_age_ms,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// The SPIFFE id of the service that gets a signed assertion of the caller;
+	// empty: none is made.
+	AssertionAudience string `protobuf:"bytes,10,opt,name=assertion_audience,json=assertionAudience,proto3" json:"assertion_audience,omitempty"`
+	// SPIFFE ids of which the request's TLS peer must have one. Required where an
+	// assertion is a token source of a route that other machines reach.
+	Peers []string `protobuf:"bytes,11,rep,name=peers,proto3" json:"peers,omitempty"`
+	// The SPIFFE id of the service that calls, on its sidecar's outbound routes;
+	// empty elsewhere. It becomes the actor of the next assertion.
+	Acting        string `protobuf:"bytes,12,opt,name=acting,proto3" json:"acting,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Rule) Reset() {
@@ -194,6 +211,27 @@ func (x *Rule) GetRevocationMaxAgeMs() uint64 {
 	return 0
 }
 
+func (x *Rule) GetAssertionAudience() string {
+	if x != nil {
+		return x.AssertionAudience
+	}
+	return ""
+}
+
+func (x *Rule) GetPeers() []string {
+	if x != nil {
+		return x.Peers
+	}
+	return nil
+}
+
+func (x *Rule) GetActing() string {
+	if x != nil {
+		return x.Acting
+	}
+	return ""
+}
+
 // SignedRule is the form in which a Rule travels: base64url without padding in
 // context_extensions["gatehouse-rule"].
 type SignedRule struct {
@@ -263,7 +301,7 @@ var File_gatehouse_rule_v1_rule_proto protoreflect.FileDescriptor
 
 const file_gatehouse_rule_v1_rule_proto_rawDesc = "" +
 	"\n" +
-	"\x1cgatehouse/rule/v1/rule.proto\x12\x11gatehouse.rule.v1\"\xbd\x02\n" +
+	"\x1cgatehouse/rule/v1/rule.proto\x12\x11gatehouse.rule.v1\"\x9a\x03\n" +
 	"\x04Rule\x12\x14\n" +
 	"\x05route\x18\x01 \x01(\tR\x05route\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x12'\n" +
@@ -273,15 +311,21 @@ const file_gatehouse_rule_v1_rule_proto_rawDesc = "" +
 	"\x06scopes\x18\x06 \x03(\tR\x06scopes\x12C\n" +
 	"\rtoken_sources\x18\a \x03(\x0e2\x1e.gatehouse.rule.v1.TokenSourceR\ftokenSources\x12\x16\n" +
 	"\x06policy\x18\b \x01(\tR\x06policy\x121\n" +
-	"\x15revocation_max_age_ms\x18\t \x01(\x04R\x12revocationMaxAgeMs\"U\n" +
+	"\x15revocation_max_age_ms\x18\t \x01(\x04R\x12revocationMaxAgeMs\x12-\n" +
+	"\x12assertion_audience\x18\n" +
+	" \x01(\tR\x11assertionAudience\x12\x14\n" +
+	"\x05peers\x18\v \x03(\tR\x05peers\x12\x16\n" +
+	"\x06acting\x18\f \x01(\tR\x06acting\"U\n" +
 	"\n" +
 	"SignedRule\x12\x12\n" +
 	"\x04rule\x18\x01 \x01(\fR\x04rule\x12\x1c\n" +
 	"\tsignature\x18\x02 \x01(\fR\tsignature\x12\x15\n" +
-	"\x06key_id\x18\x03 \x01(\fR\x05keyId*R\n" +
+	"\x06key_id\x18\x03 \x01(\fR\x05keyId*\x93\x01\n" +
 	"\vTokenSource\x12\x1c\n" +
 	"\x18TOKEN_SOURCE_UNSPECIFIED\x10\x00\x12%\n" +
-	"!TOKEN_SOURCE_AUTHORIZATION_BEARER\x10\x01B8Z6gatehouse.dev/gatehouse/proto/gatehouse/rule/v1;rulev1b\x06proto3"
+	"!TOKEN_SOURCE_AUTHORIZATION_BEARER\x10\x01\x12\x1a\n" +
+	"\x16TOKEN_SOURCE_ASSERTION\x10\x02\x12#\n" +
+	"\x1fTOKEN_SOURCE_AUTHORIZATION_DPOP\x10\x03B8Z6gatehouse.dev/gatehouse/proto/gatehouse/rule/v1;rulev1b\x06proto3"
 
 var (
 	file_gatehouse_rule_v1_rule_proto_rawDescOnce sync.Once
