@@ -76,7 +76,7 @@ func (s *server) badRequest(w http.ResponseWriter, r *http.Request, err error) {
 	if status == 0 {
 		status = http.StatusBadRequest
 	}
-	s.login.Problem(w, r, status, "This request cannot be answered", "The application that sent you here made a mistake: "+f.description+". Nothing has happened; you can close this page.")
+	s.login.Problem(w, r, status, "request", "mistake", f.description)
 }
 
 // authorization checks all that the client may be told about, and makes the
@@ -94,7 +94,7 @@ func (s *server) authorization(r *http.Request, client store.Client, f form) (*l
 	flow := &login.Flow{
 		ClientID: client.ID, RedirectURI: f.get("redirect_uri"), State: f.get("state"), Nonce: f.get("nonce"),
 		Challenge: f.get("code_challenge"), Scopes: scopes, Resources: resources,
-		LoginHint: f.get("login_hint"), AskConsent: !assured(client, f.get("redirect_uri")),
+		LoginHint: f.get("login_hint"), UILocales: f.get("ui_locales"), AskConsent: !assured(client, f.get("redirect_uri")),
 	}
 	if err := prompt(flow, f); err != nil {
 		return nil, err
@@ -156,8 +156,8 @@ func checkUnsupported(_ store.Client, f form) error {
 		return fail(codeRequestURINotSupported, "request_uri is not supported")
 	case f.has("registration"):
 		return fail(codeRegistrationNotSupport, "registration is not supported")
-	case len(f.get("state")) > 1024, len(f.get("nonce")) > 512, len(f.get("login_hint")) > 254:
-		return fail(codeInvalidRequest, "state, nonce or login_hint is too long")
+	case len(f.get("state")) > 1024, len(f.get("nonce")) > 512, len(f.get("login_hint")) > 254, len(f.get("ui_locales")) > 256:
+		return fail(codeInvalidRequest, "state, nonce, login_hint or ui_locales is too long")
 	}
 	return nil
 }

@@ -58,6 +58,13 @@ type Config struct {
 	// How long a person stays logged in at the issuer, at most 720h. Default:
 	// 12h.
 	SessionLifetime time.Duration `yaml:"session_lifetime"`
+	// A folder whose files stand in for those of the login pages by their names:
+	// layout.html, login.html, consent.html, end.html, message.html, style.css,
+	// messages/LANGUAGE.yaml (any of them; issuer/login/templates has ours). Scripts
+	// and what is on other hosts are not loaded; pictures can be data: URLs.
+	// Danger: who writes there shapes the page where people type their
+	// passwords. Default: none.
+	Templates conf.Path `yaml:"templates"`
 	// When signing keys change.
 	Keys KeySchedule `yaml:"keys"`
 	// The APIs that tokens are for. Default: none; then tokens open nothing but

@@ -37,7 +37,7 @@ func TestAuthorizationCode(t *testing.T) {
 	s := newSite(t)
 	b := s.browser()
 	page := b.get(pathAuthorize + "?" + authorization().Encode())
-	if page.StatusCode != http.StatusOK || !strings.Contains(page.body, "The Shop asks you to log in") {
+	if page.StatusCode != http.StatusOK || !strings.Contains(page.body, "<strong>The Shop</strong> asks you to log in") {
 		t.Fatalf("%d %s", page.StatusCode, page.body)
 	}
 	page = b.submit(page, "login", "Alice", "password", rightWords)

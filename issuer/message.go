@@ -29,7 +29,7 @@ type metadata struct {
 }
 
 // describe advertises exactly what works.
-func describe(c Config, scopes []string) metadata {
+func describe(c Config, scopes []string, locales []string) metadata {
 	methods := []oidc.AuthMethod{oidc.AuthMethodBasic, oidc.AuthMethodPost, oidc.AuthMethodNone}
 	return metadata{IssInResponse: true, DiscoveryConfiguration: &oidc.DiscoveryConfiguration{
 		Issuer:                                    c.URL,
@@ -50,6 +50,7 @@ func describe(c Config, scopes []string) metadata {
 		RevocationEndpointAuthMethodsSupported:    methods,
 		IntrospectionEndpointAuthMethodsSupported: methods[:2],
 		ClaimsSupported:                           []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "at_hash", "azp", "sid", "amr", "name", "preferred_username", "email"},
+		UILocalesSupported:                        oidc.ParseLocales(locales),
 		CodeChallengeMethodsSupported:             []oidc.CodeChallengeMethod{oidc.CodeChallengeMethodS256},
 	}}
 }

@@ -51,7 +51,6 @@ func (i *Issuer) open(ctx context.Context) (opened *server, err error) {
 		config: c, logger: i.deps.Logger, now: i.deps.Now, catalog: newCatalog(c),
 		audit: &audit{logger: i.deps.Logger, metrics: i.metrics},
 	}
-	s.metadata = describe(c, s.catalog.scopes)
 	kek, err := openKEK(string(c.KeyEncryptionKey), string(c.Database))
 	if err != nil {
 		return nil, err
@@ -124,12 +123,13 @@ func (s *server) openParts(kek *keys.KEK, d Deps) (err error) {
 		return err
 	}
 	s.login, err = login.New(
-		login.Config{Origin: s.config.URL, SessionLifetime: s.config.SessionLifetime, Key: kek.Derive("login state")},
+		login.Config{Origin: s.config.URL, SessionLifetime: s.config.SessionLifetime, Key: kek.Derive("login state"), Theme: string(s.config.Templates)},
 		login.Deps{People: s.store, Passwords: passwords, Authority: s, Attempted: s.audit.attempted, Logger: d.Logger, Now: d.Now},
 	)
 	if err != nil {
 		return err
 	}
+	s.metadata = describe(s.config, s.catalog.scopes, s.login.Locales())
 	s.feed, err = feed.New(
 		feed.Config{Issuer: s.config.URL, Clients: s.config.FeedClients, LocalIdentity: s.config.FeedClients[0]},
 		feed.Deps{Store: s.store, Logger: d.Logger, Registerer: d.Registerer, Now: d.Now},

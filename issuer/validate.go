@@ -10,6 +10,7 @@ import (
 
 	"gatehouse.dev/gatehouse/internal/conf"
 	"gatehouse.dev/gatehouse/internal/serve"
+	"gatehouse.dev/gatehouse/issuer/login"
 )
 
 const (
@@ -38,6 +39,11 @@ func (c *Config) Validate() (vs conf.Violations) {
 	for i, id := range c.FeedClients {
 		if !strings.HasPrefix(id, "spiffe://") {
 			vs.Add(fmt.Sprintf("feed_clients[%d]", i), id, "is no SPIFFE id", "write spiffe://TRUST_DOMAIN/PATH")
+		}
+	}
+	if c.Templates != "" {
+		if err := login.CheckTheme(string(c.Templates)); err != nil {
+			vs.Add("templates", c.Templates, fmt.Sprintf("does not do (%v)", err), "mend it, or leave it out for the built-in pages")
 		}
 	}
 	vs = append(vs, c.validateLifetimes()...)

@@ -33,8 +33,10 @@ type Flow struct {
 	// MaxAge is how old the login may be, in seconds; nil: as old as it is.
 	MaxAge *int64 `json:"max_age,omitempty"`
 	// Subject is whom the client expects (id_token_hint); empty: anybody.
-	Subject   string    `json:"subject,omitempty"`
-	LoginHint string    `json:"login_hint,omitempty"`
+	Subject   string `json:"subject,omitempty"`
+	LoginHint string `json:"login_hint,omitempty"`
+	// UILocales are the languages that the client asks for, the best first.
+	UILocales string    `json:"ui_locales,omitempty"`
 	StartedAt time.Time `json:"started"`
 }
 

@@ -8,7 +8,9 @@
 // the login page, the consent page, or the end. Each page is shown by GET and
 // acts by POST; a POST that succeeds answers 303 (RFC 9700 §4.12).
 //
-// Pages work without JavaScript, may not be framed, and load nothing.
+// Pages work without JavaScript, may not be framed, and load nothing. What they
+// say comes from the catalogue, in the language that fits the browser best; a
+// theme, a folder of templates and messages, can replace any of it.
 package login
 
 import (
@@ -69,6 +71,9 @@ type Config struct {
 	SessionLifetime time.Duration
 	// Key seals cookies: 32 bytes.
 	Key []byte
+	// Theme is a folder whose files stand in for those of templates/; empty:
+	// none.
+	Theme string
 }
 
 // Deps are what the pages work with.
@@ -97,7 +102,7 @@ func New(config Config, deps Deps) (*Pages, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the login pages: %w", err)
 	}
-	views, err := newViews()
+	views, err := newViews(config.Theme)
 	if err != nil {
 		return nil, fmt.Errorf("making the login pages: %w", err)
 	}

@@ -27,9 +27,10 @@ func (p *Pages) showConsent(w http.ResponseWriter, r *http.Request, f *Flow, v v
 		p.broken(w, r, err)
 		return
 	}
+	said := p.views.words(r, f.UILocales)
 	p.show(w, r, http.StatusOK, "consent", view{
-		Title: "Allow access", FlowID: f.ID, CSRF: consentToken(f, v.session, scopes),
-		Account: string(v.user.Login), Client: client, Destination: destination(f.RedirectURI), Scopes: scopeViews(scopes),
+		words: said, Title: said.Say("consent.title"), FlowID: f.ID, CSRF: consentToken(f, v.session, scopes),
+		Account: string(v.user.Login), Client: client, Destination: said.destination(f.RedirectURI), Scopes: said.scopeViews(scopes),
 	}, f)
 }
 

@@ -16,7 +16,7 @@ func (p *Pages) endSessionPage(w http.ResponseWriter, r *http.Request, form Form
 		p.broken(w, r, err)
 	case v.session == nil:
 		p.cookies.drop(w, p.cookies.name("session"))
-		p.Problem(w, r, http.StatusOK, "You are logged out", "Nobody is logged in in this browser.")
+		p.Problem(w, r, http.StatusOK, "end.done")
 	case r.Method == http.MethodPost && form("csrf") != "":
 		p.end(w, r, form, v)
 	default:
@@ -25,7 +25,8 @@ func (p *Pages) endSessionPage(w http.ResponseWriter, r *http.Request, form Form
 }
 
 func (p *Pages) showEnd(w http.ResponseWriter, r *http.Request, v visitor) {
-	data := view{Title: "Log out", Account: string(v.user.Login), CSRF: endToken(p.secret(r))}
+	said := p.views.words(r, "")
+	data := view{words: said, Title: said.Say("end.title"), Account: string(v.user.Login), CSRF: endToken(p.secret(r))}
 	if err := p.views.render(w, http.StatusOK, "end", data, ""); err != nil {
 		p.broken(w, r, err)
 	}

@@ -49,13 +49,19 @@ func (p *Pages) loginPage(w http.ResponseWriter, r *http.Request, form Form) {
 	}
 }
 
+// showLogin shows the form; problem is a key of the catalogue.
 func (p *Pages) showLogin(w http.ResponseWriter, r *http.Request, status int, f *Flow, typed, problem string) {
 	client, err := p.clientName(r.Context(), f.ClientID)
 	if err != nil {
 		p.broken(w, r, err)
 		return
 	}
-	p.show(w, r, status, "login", view{Title: "Log in", Problem: problem, FlowID: f.ID, CSRF: f.CSRF, Login: typed, Client: client}, f)
+	data := view{words: p.views.words(r, f.UILocales), FlowID: f.ID, CSRF: f.CSRF, Login: typed, Client: client}
+	data.Title = data.Say("login.title")
+	if problem != "" {
+		data.Problem = data.Say(problem)
+	}
+	p.show(w, r, status, "login", data, f)
 }
 
 // logIn takes a login and password. The answer to a wrong one is the same
@@ -71,9 +77,9 @@ func (p *Pages) logIn(w http.ResponseWriter, r *http.Request, form Form, f *Flow
 		p.broken(w, r, err)
 	case wait > 0:
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
-		p.showLogin(w, r, http.StatusTooManyRequests, f, form("login"), "There were too many attempts. Wait a little and try again.")
+		p.showLogin(w, r, http.StatusTooManyRequests, f, form("login"), "login.throttled")
 	case user == nil:
-		p.showLogin(w, r, http.StatusForbidden, f, form("login"), "The login or the password is wrong.")
+		p.showLogin(w, r, http.StatusForbidden, f, form("login"), "login.wrong")
 	default:
 		p.welcome(w, r, f, *user)
 	}
@@ -130,5 +136,5 @@ func (p *Pages) welcome(w http.ResponseWriter, r *http.Request, f *Flow, user st
 }
 
 func (p *Pages) forged(w http.ResponseWriter, r *http.Request) {
-	p.Problem(w, r, http.StatusForbidden, "This form is not from here", "For your safety it was not accepted. Go back to the application and start again.")
+	p.Problem(w, r, http.StatusForbidden, "forged")
 }

@@ -108,14 +108,17 @@ func (p *Pages) flowOf(w http.ResponseWriter, r *http.Request, form Form) (*Flow
 }
 
 func (p *Pages) over(w http.ResponseWriter, r *http.Request) {
-	p.Problem(w, r, http.StatusBadRequest, "This login is over", "It took too long, was finished already, or began in another browser. Go back to the application and start again.")
+	p.Problem(w, r, http.StatusBadRequest, "over")
 }
 
-// Problem is a page that says what went wrong, for people.
-func (p *Pages) Problem(w http.ResponseWriter, r *http.Request, status int, title, text string) {
-	if err := p.views.render(w, status, "message", view{Title: title, Text: text}, ""); err != nil {
+// Problem is a page that tells a person something: the catalogue's text of this
+// key, with its values in pairs of name and value.
+func (p *Pages) Problem(w http.ResponseWriter, r *http.Request, status int, key string, pairs ...string) {
+	said := p.views.words(r, "")
+	data := view{words: said, Title: said.Say(key + ".title"), Text: said.With(key, pairs...)}
+	if err := p.views.render(w, status, "message", data, ""); err != nil {
 		p.deps.Logger.ErrorContext(r.Context(), "rendering a page", "error", err)
-		http.Error(w, title, http.StatusInternalServerError)
+		http.Error(w, data.Title, http.StatusInternalServerError)
 	}
 }
 
@@ -126,7 +129,7 @@ func (p *Pages) broken(w http.ResponseWriter, r *http.Request, err error) {
 		return
 	}
 	p.deps.Logger.ErrorContext(r.Context(), "a login page could not go on", "path", r.URL.Path, "error", err)
-	p.Problem(w, r, http.StatusServiceUnavailable, "That did not work", "Something is wrong on our side. Please try again in a moment.")
+	p.Problem(w, r, http.StatusServiceUnavailable, "broken")
 }
 
 // show renders a page of a flow.

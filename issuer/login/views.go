@@ -5,31 +5,38 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"html/template"
+	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 )
 
 //go:embed templates
-var files embed.FS
+var embedded embed.FS
 
 // views renders the pages.
 type views struct {
-	pages *template.Template
-	// styleSource allows the one style sheet by its hash (CSP Level 3 §8.2).
-	styleSource string
-	style       template.CSS
+	pages     *template.Template
+	catalogue *catalogue
+	style     template.CSS
+	// sources are what the pages may load (CSP Level 3): the one style sheet,
+	// allowed by its hash (§8.2), and the pictures inside a theme's pages.
+	sources string
 }
 
 // view is what a template shows.
 type view struct {
+	words
 	Title string
 	Style template.CSS
 	// Problem is what went wrong, in words; empty: nothing.
 	Problem string
-	Text    string
+	Text    template.HTML
 	FlowID  string
 	CSRF    string
 	Login   string
@@ -43,17 +50,86 @@ type view struct {
 
 type scopeView struct{ Name, Meaning string }
 
-func newViews() (*views, error) {
-	style, err := files.ReadFile("templates/style.css")
+// newViews reads the pages. theme is a folder whose files stand in for those of
+// templates/ by their names; empty: none.
+func newViews(theme string) (*views, error) {
+	own, err := fs.Sub(embedded, "templates")
 	if err != nil {
-		return nil, fmt.Errorf("reading the style sheet: %w", err)
+		return nil, fmt.Errorf("reading the pages: %w", err)
 	}
-	pages, err := template.ParseFS(files, "templates/*.html")
+	folders := []fs.FS{own}
+	sources := ""
+	if theme != "" {
+		folders = append(folders, os.DirFS(theme))
+		sources = "; img-src data:"
+	}
+	v := &views{pages: template.New("pages")}
+	if v.catalogue, err = newCatalogue(folders...); err != nil {
+		return nil, err
+	}
+	for _, folder := range folders {
+		if err := v.read(folder); err != nil {
+			return nil, err
+		}
+	}
+	sum := sha256.Sum256([]byte(v.style))
+	v.sources = "style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'" + sources
+	return v, v.check()
+}
+
+func (v *views) read(folder fs.FS) error {
+	style, err := fs.ReadFile(folder, "style.css")
+	switch {
+	case err == nil:
+		v.style = template.CSS(style)
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("reading the style sheet: %w", err)
+	}
+	files, err := fs.Glob(folder, "*.html")
+	if err != nil || len(files) == 0 {
+		return err
+	}
+	if _, err := v.pages.ParseFS(folder, files...); err != nil {
+		return fmt.Errorf("parsing the pages: %w", err)
+	}
+	return nil
+}
+
+// pageNames are the templates that requests are answered with.
+var pageNames = []string{"login", "consent", "end", "message"}
+
+// check renders every page once: one that fails does so before a person needs
+// it.
+func (v *views) check() error {
+	for _, name := range pageNames {
+		sample := view{words: v.catalogue.words("", ""), Title: "t", Problem: "p", Text: "t", Scopes: []scopeView{{"s", "m"}}}
+		if err := v.pages.ExecuteTemplate(io.Discard, name, sample); err != nil {
+			return fmt.Errorf("trying the page %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// CheckTheme reports why a folder of templates does not do.
+func CheckTheme(folder string) error {
+	info, err := os.Stat(folder)
+	if err == nil && !info.IsDir() {
+		err = errors.New("it is no folder")
+	}
 	if err != nil {
-		return nil, fmt.Errorf("parsing the pages: %w", err)
+		return err
 	}
-	sum := sha256.Sum256(style)
-	return &views{pages: pages, style: template.CSS(style), styleSource: "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"}, nil
+	_, err = newViews(folder)
+	return err
+}
+
+// Locales are the languages of the built-in pages (OpenID Connect Discovery §3,
+// ui_locales_supported) and of the theme's.
+func (p *Pages) Locales() []string { return p.views.catalogue.tags }
+
+// words are those of a request; uiLocales is what its client asked for.
+func (v *views) words(r *http.Request, uiLocales string) words {
+	return v.catalogue.words(uiLocales, r.Header.Get("Accept-Language"))
 }
 
 // render writes a page. target is the redirect URI that a form on it may end
@@ -67,7 +143,9 @@ func (v *views) render(w http.ResponseWriter, status int, name string, data view
 	}
 	header := w.Header()
 	header.Set("Content-Type", "text/html; charset=utf-8")
-	header.Set("Content-Security-Policy", "default-src 'none'; style-src "+v.styleSource+"; form-action 'self'"+formTarget(target)+"; base-uri 'none'; frame-ancestors 'none'")
+	header.Set("Content-Language", data.Lang)
+	header.Set("Vary", "Accept-Language")
+	header.Set("Content-Security-Policy", "default-src 'none'; "+v.sources+"; form-action 'self'"+formTarget(target)+"; base-uri 'none'; frame-ancestors 'none'")
 	header.Set("X-Frame-Options", "DENY")
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Cache-Control", "no-store")
@@ -96,32 +174,25 @@ func formTarget(redirectURI string) string {
 }
 
 // destination is where a redirect URI leads, for people.
-func destination(redirectURI string) string {
+func (w words) destination(redirectURI string) string {
 	u, err := url.Parse(redirectURI)
 	switch {
 	case err != nil:
 		return ""
 	case u.Scheme == "http":
-		return "an application on this computer"
+		return w.Say("destination.computer")
 	case u.Host == "":
-		return "an application on this device (" + u.Scheme + ")"
+		return strings.ReplaceAll(w.Say("destination.device"), "{scheme}", u.Scheme)
 	default:
 		return u.Host
 	}
 }
 
-// meanings are the scopes of OpenID Connect in words.
-var meanings = map[string]string{
-	"openid":         "Know that it is you",
-	"profile":        "See your name and login",
-	"email":          "See your e-mail address",
-	"offline_access": "Keep its access while you are away",
-}
-
-func scopeViews(scopes []string) []scopeView {
+// scopeViews are scopes with their meaning, where the catalogue has one.
+func (w words) scopeViews(scopes []string) []scopeView {
 	shown := make([]scopeView, len(scopes))
 	for i, scope := range scopes {
-		shown[i] = scopeView{scope, meanings[scope]}
+		shown[i] = scopeView{scope, w.Say("scope." + scope)}
 	}
 	return shown
 }
