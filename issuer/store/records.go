@@ -27,6 +27,12 @@ type Client struct {
 	Secret       Hash
 	GrantTypes   []string
 	RedirectURIs []string
+	// PostLogoutRedirectURIs are where a browser may be sent after a logout that
+	// the client asked for.
+	PostLogoutRedirectURIs []string
+	// BackchannelLogoutURI is told when a session of the client's ends; empty:
+	// it is not.
+	BackchannelLogoutURI string
 	// Scopes are what the client may ask for.
 	Scopes []string
 	// CreatedAt is kept by the store.
@@ -69,6 +75,21 @@ type Session struct {
 	// IssuedAt is kept by the store.
 	IssuedAt  time.Time
 	ExpiresAt time.Time
+}
+
+// Logout is what a client has still to be told: that a session has ended, or
+// all of a user's.
+type Logout struct {
+	ID       string
+	ClientID string
+	UserID   string
+	// SessionID is empty where every session of the user's has ended.
+	SessionID string
+	// EndedAt is kept by the store.
+	EndedAt time.Time
+	// Attempts is how often it was tried in vain, DueAt when to try next.
+	Attempts int
+	DueAt    time.Time
 }
 
 // Consent is what a user has allowed a client.

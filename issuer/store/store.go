@@ -32,6 +32,7 @@ type Store interface {
 	Users
 	Sessions
 	Consents
+	Logouts
 	Codes
 	Grants
 	Keys
@@ -114,6 +115,22 @@ type Consents interface {
 	Consent(ctx context.Context, userID, clientID string) (Consent, error)
 	// RevokeConsent forgets it. Grants made under it stay: revoke them too.
 	RevokeConsent(ctx context.Context, userID, clientID string) error
+}
+
+// Logouts are an outbox: what ends sessions (RevokeSession, ReplaceSession,
+// RevokeUser, SetPassword, DeleteUser) enters, in its own transaction, a Logout
+// for each client with a BackchannelLogoutURI that had a grant in the session
+// or, where all sessions of a user end, the user's consent.
+type Logouts interface {
+	// DueLogouts are at most limit of those whose time has come, the earliest
+	// first.
+	DueLogouts(ctx context.Context, limit int) ([]Logout, error)
+	// NextLogout is when the earliest of all is due; zero: there is none.
+	NextLogout(ctx context.Context) (time.Time, error)
+	// RetryLogout counts an attempt in vain and puts the next one off.
+	RetryLogout(ctx context.Context, l Logout, at time.Time) error
+	// EndLogout takes it out.
+	EndLogout(ctx context.Context, l Logout) error
 }
 
 // Codes are authorization codes (RFC 6749 §4.1).

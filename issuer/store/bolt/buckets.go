@@ -29,9 +29,14 @@ var (
 	revoked       = []byte("revoked")        // kind, id → revocation in force
 	expiry        = []byte("expiry")         // time, kind, key → nothing
 
+	logouts = []byte("logouts") // when due, id → Logout
+
 	bucketsV1 = [][]byte{
 		meta, clients, users, logins, sessions, cookies, sessionGrants, consents, codes,
 		grants, refreshTokens, signingKeys, revocationLog, revoked, expiry,
+	}
+	bucketsV2 = [][]byte{
+		logouts,
 	}
 
 	schemaKey = []byte("schema")

@@ -115,7 +115,7 @@ func prepare(file *bbolt.DB, path string, o Options) (*DB, error) {
 
 // migrations lead from one schema version to the next: the first makes an
 // empty file version 1. A landed one never changes.
-var migrations = []func(*bbolt.Tx) error{createV1}
+var migrations = []func(*bbolt.Tx) error{createV1, addV2}
 
 func migrate(file *bbolt.DB) error {
 	return file.Update(func(tx *bbolt.Tx) error {
@@ -151,13 +151,17 @@ func schemaOf(tx *bbolt.Tx) (uint64, error) {
 	return binary.BigEndian.Uint64(value), nil
 }
 
-func createV1(tx *bbolt.Tx) error {
-	for _, name := range bucketsV1 {
+func createV1(tx *bbolt.Tx) error { return errors.Join(addBuckets(tx, bucketsV1), putEpoch(tx)) }
+
+func addV2(tx *bbolt.Tx) error { return addBuckets(tx, bucketsV2) }
+
+func addBuckets(tx *bbolt.Tx, names [][]byte) error {
+	for _, name := range names {
 		if _, err := tx.CreateBucket(name); err != nil {
 			return fmt.Errorf("creating bucket %s: %w", name, err)
 		}
 	}
-	return putEpoch(tx)
+	return nil
 }
 
 func putEpoch(tx *bbolt.Tx) error { return tx.Bucket(meta).Put(epochKey, []byte(rand.Text())) }

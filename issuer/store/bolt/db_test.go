@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -102,27 +104,52 @@ func TestForeignFilesAreRefused(t *testing.T) {
 func TestMigrationIsAtomic(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "issuer.db")
 	openAt(t, path, Options{}).Close()
-	defer func(before []func(*bbolt.Tx) error) { migrations = before }(migrations)
-	migrations = append(migrations[:len(migrations):len(migrations)], func(tx *bbolt.Tx) error {
+	present := migrations
+	defer func() { migrations = present }()
+	migrations = append(slices.Clone(present), func(tx *bbolt.Tx) error {
 		return errors.Join(tx.DeleteBucket(clients), errors.New("power cut"))
 	})
-	if _, err := Open(path, Options{}); err == nil || !strings.Contains(err.Error(), "migrating from schema 1") {
+	if _, err := Open(path, Options{}); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("migrating from schema %d", len(present))) {
 		t.Errorf("a failing migration: %v", err)
 	}
-	migrations = migrations[:1]
+	migrations = present
 	db := openAt(t, path, Options{})
 	if _, err := db.ListClients(t.Context()); err != nil {
 		t.Error(err)
 	}
 	db.Close()
-	migrations = append(migrations, func(tx *bbolt.Tx) error {
-		_, err := tx.CreateBucket([]byte("devices"))
+	migrations = append(slices.Clone(present), func(tx *bbolt.Tx) error {
+		_, err := tx.CreateBucket([]byte("later"))
 		return err
 	})
 	openAt(t, path, Options{}).Close()
-	migrations = migrations[:1]
+	migrations = present
 	if _, err := Open(path, Options{}); !errors.Is(err, store.ErrNewerSchema) {
 		t.Errorf("the migrated file in the hands of the older program: %v", err)
+	}
+}
+
+// A file of the first version opens with what was in it, and takes what the
+// later versions brought.
+func TestMigrationFromTheFirstVersion(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "issuer.db")
+	present := migrations
+	defer func() { migrations = present }()
+	migrations = present[:1]
+	db := openAt(t, path, Options{})
+	epoch := db.Epoch()
+	if err := db.CreateClient(t.Context(), store.Client{ID: "app", Type: store.Public}); err != nil {
+		t.Fatal(err)
+	}
+	db.Close()
+	migrations = present
+	db = openAt(t, path, Options{})
+	defer db.Close()
+	if _, err := db.Client(t.Context(), "app"); err != nil || db.Epoch() != epoch {
+		t.Errorf("after the migration: %v, epoch %q and %q", err, epoch, db.Epoch())
+	}
+	if _, err := db.DueLogouts(t.Context(), 1); err != nil {
+		t.Errorf("what is new cannot be used: %v", err)
 	}
 }
 

@@ -110,9 +110,22 @@ func (db *DB) RevokeSession(ctx context.Context, id string) error {
 }
 
 func (t *txn) revokeSession(id string) error {
+	s, found, err := row[store.Session](t, sessions, []byte(id))
+	if err != nil {
+		return err
+	}
 	prefix := pair(id, "")
+	var ended []string
 	for _, key := range keysUnder(t, sessionGrants, prefix) {
-		if err := t.endGrant(string(key[len(prefix):])); err != nil {
+		ended = append(ended, string(key[len(prefix):]))
+	}
+	if found {
+		if err := t.tellOfSession(s.UserID, id, ended); err != nil {
+			return err
+		}
+	}
+	for _, grant := range ended {
+		if err := t.endGrant(grant); err != nil {
 			return err
 		}
 	}

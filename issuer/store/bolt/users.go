@@ -82,6 +82,9 @@ func (db *DB) updateUser(ctx context.Context, id string, edit func(*store.User))
 			return err
 		}
 		edit(&u)
+		if err := t.tellOfUser(id); err != nil {
+			return err
+		}
 		if u.NotBefore, err = t.revokeAll(store.KindSubject, id, u.NotBefore); err != nil {
 			return err
 		}
@@ -98,6 +101,9 @@ func (db *DB) DeleteUser(ctx context.Context, id string) error {
 			return err
 		}
 		if _, err := t.revokeAll(store.KindSubject, id, u.NotBefore); err != nil {
+			return err
+		}
+		if err := t.tellOfUser(id); err != nil {
 			return err
 		}
 		for _, key := range keysUnder(t, consents, pair(id, "")) {
