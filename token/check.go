@@ -11,6 +11,9 @@ func (v *Verifier) checkClaims(c *Claims) error {
 	if err := c.checkPresence(); err != nil {
 		return err
 	}
+	if err := c.checkBinding(v.config.Bound); err != nil {
+		return err
+	}
 	if err := c.checkSubject(); err != nil {
 		return err
 	}
@@ -34,9 +37,14 @@ func (c *Claims) checkPresence() error {
 			return refuse(ReasonClaim, "the claim %q is missing", claim.name)
 		}
 	}
-	if c.bound {
-		// To accept it from whoever bears it would undo the binding (RFC 7800
-		// §3.1, RFC 9449 §7.1, RFC 8705 §3).
+	return nil
+}
+
+// checkBinding refuses a token whose proof of possession nobody here checks: to
+// accept it from whoever bears it would undo the binding (RFC 7800 §3.1, RFC
+// 9449 §7.1, RFC 8705 §3).
+func (c *Claims) checkBinding(proven bool) error {
+	if c.bound && (c.foreign || !proven) {
 		return refuse(ReasonClaim, "it is bound to a key by cnf, of which no proof can be checked here")
 	}
 	return nil

@@ -77,6 +77,10 @@ func (c *Claims) SessionID() string { return c.session }
 // GrantID is grant_id; empty if no person logged in.
 func (c *Claims) GrantID() string { return c.grant }
 
+// Confirmation is what the token is bound to (cnf). Only a Verifier with Bound
+// makes Claims that have one; whoever uses them checks it at each use.
+func (c *Claims) Confirmation() Confirmation { return c.confirm }
+
 // IssuedAt is iat, in UTC.
 func (c *Claims) IssuedAt() time.Time { return c.issued.time() }
 

@@ -12,7 +12,12 @@
 // form alone, asymmetric signatures alone, one spelling of everything. What two
 // readers could read in two ways is refused, whoever signed it.
 //
+// Beside access tokens it checks what proves who uses them: VerifyProof a DPoP
+// proof, ClientAssertion a client's own signature at its issuer. What may be
+// used once is remembered in Replays; Nonces are given out without a memory.
+//
 // Governed by RFC 7515 (JWS), RFC 7517 (JWK), RFC 7518 (algorithms), RFC 7519
 // (JWT), RFC 7638 (thumbprints), RFC 8037 (Ed25519), RFC 8259 and RFC 7493
-// (JSON), RFC 8725 (best practice) and RFC 9068 (access tokens).
+// (JSON), RFC 8725 (best practice), RFC 9068 (access tokens), RFC 7523 (client
+// assertions), RFC 7800 (cnf), RFC 8705 (certificates) and RFC 9449 (DPoP).
 package token

@@ -33,6 +33,8 @@ type payload struct {
 	issued   date
 	before   date // nbf
 	bound    bool // has cnf (RFC 7800)
+	foreign  bool // cnf asks for a proof that we cannot check
+	confirm  Confirmation
 }
 
 // date is a claim's time in microseconds since 1970.
@@ -84,7 +86,7 @@ func (p *payload) claim(s *scanner, name string) (err error) {
 		_, err = s.date()
 	case "cnf":
 		p.bound = true
-		err = s.skip()
+		p.confirm, p.foreign, err = confirmation(s)
 	default:
 		err = s.skip()
 	}

@@ -23,6 +23,10 @@ type VerifierConfig struct {
 	// Types are the accepted values of typ, exactly. Default: those of RFC 9068
 	// §4, "at+jwt" and "application/at+jwt".
 	Types []string
+	// Bound takes tokens that are bound to a key (cnf) as well. Danger: whoever
+	// sets it must have Claims.Confirmation proven at each use, or else the
+	// binding is undone.
+	Bound bool
 	// Skew is how far the issuer's clock may be off, 0 to MaxSkew.
 	Skew time.Duration
 	// MaxLifetime is the longest time from iat to exp.
@@ -88,7 +92,7 @@ func (c *VerifierConfig) revision() string {
 	types := slices.Clone(c.Types)
 	slices.Sort(algs)
 	slices.Sort(types)
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %d %d", c.Issuer, algs, types, c.Skew, c.MaxLifetime))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %d %d %t", c.Issuer, algs, types, c.Skew, c.MaxLifetime, c.Bound))
 	return hex.EncodeToString(sum[:8])
 }
 
