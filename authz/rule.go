@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	rulev1 "gatehouse.dev/gatehouse/proto/gatehouse/rule/v1"
 	"gatehouse.dev/gatehouse/token"
@@ -38,8 +39,8 @@ func parseRule(signed []byte) (*rule, error) {
 	if err := proto.Unmarshal(signed, &message); err != nil {
 		return nil, fmt.Errorf("decoding the rule: %w", err)
 	}
-	if len(message.ProtoReflect().GetUnknown()) > 0 {
-		return nil, errors.New("the rule has fields that this version does not know: upgrade authz before the control plane")
+	if err := understood(message.ProtoReflect()); err != nil {
+		return nil, err
 	}
 	r := &rule{
 		route: message.GetRoute(), service: message.GetService(),
@@ -51,6 +52,24 @@ func parseRule(signed []byte) (*rule, error) {
 		listed("node_identities", r.nodes), listed("issuers", r.issuers),
 		r.readSources(message.GetTokenSources()), r.readMaxAge(message.GetRevocationMaxAgeMs()), r.checkScopes(),
 	)
+}
+
+// heeded are the numbers of the fields that a step of Check acts upon.
+const heeded protoreflect.FieldNumber = 9
+
+// understood refuses a rule that demands more than Check looks at, whether or
+// not this version knows the demand's name.
+func understood(message protoreflect.Message) (err error) {
+	if len(message.GetUnknown()) > 0 {
+		return errors.New("the rule has fields that this version does not know: upgrade authz before the control plane")
+	}
+	message.Range(func(field protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
+		if field.Number() > heeded {
+			err = fmt.Errorf("the rule sets %s, which this version does not heed: upgrade authz before the control plane", field.Name())
+		}
+		return err == nil
+	})
+	return err
 }
 
 // admits tells whether the Envoy with this SPIFFE id may present the rule.

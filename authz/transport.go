@@ -39,7 +39,7 @@ func (s *Server) serverOptions() []grpc.ServerOption {
 	}
 }
 
-// intercept admits gateways alone, whatever they call, and keeps a panic
+// intercept admits gateways and sidecars alone, whatever they call, and keeps a panic
 // outside of Check's own guard from ending the process. Envoy makes an error of
 // either kind a 503.
 func (s *Server) intercept(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (response any, err error) {
@@ -51,7 +51,7 @@ func (s *Server) intercept(ctx context.Context, request any, _ *grpc.UnaryServer
 	}()
 	if err := s.admitCaller(ctx); err != nil {
 		s.logger.Warn("caller refused", "error", err)
-		return nil, status.Error(codes.PermissionDenied, "the caller is no gateway")
+		return nil, status.Error(codes.PermissionDenied, "the caller is neither a gateway nor a sidecar")
 	}
 	return handle(ctx, request)
 }
@@ -61,8 +61,8 @@ func (s *Server) admitCaller(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("identifying the caller: %w", err)
 	}
-	if !isGateway(caller, trustDomain(s.config.LocalIdentity)) {
-		return fmt.Errorf("%q is no gateway of this trust domain", caller)
+	if domain := trustDomain(s.config.LocalIdentity); !isGateway(caller, domain) && !isService(caller, domain) {
+		return fmt.Errorf("%q is neither a gateway nor a service of this trust domain", caller)
 	}
 	return nil
 }

@@ -12,8 +12,12 @@ import (
 	"gatehouse.dev/gatehouse/token"
 )
 
-// gatewayPath is how the path of every gateway's SPIFFE id begins.
-const gatewayPath = "/gateway/"
+// How the paths of the SPIFFE ids of all gateways, and of all services'
+// sidecars, begin.
+const (
+	gatewayPath = "/gateway/"
+	servicePath = "/service/"
+)
 
 // Validate reports all that is wrong, with keys relative to `authz`.
 func (c *Config) Validate() (vs conf.Violations) {
@@ -123,7 +127,12 @@ func trustDomain(id string) string {
 }
 
 // isGateway tells whether a SPIFFE id is that of a gateway in a trust domain.
-func isGateway(id, domain string) bool {
-	prefix := "spiffe://" + domain + gatewayPath
+func isGateway(id, domain string) bool { return isNamed(id, domain, gatewayPath) }
+
+// isService tells whether a SPIFFE id is that of a service in a trust domain.
+func isService(id, domain string) bool { return isNamed(id, domain, servicePath) }
+
+func isNamed(id, domain, path string) bool {
+	prefix := "spiffe://" + domain + path
 	return domain != "" && strings.HasPrefix(id, prefix) && len(id) > len(prefix)
 }
