@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"slices"
 	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -101,7 +102,7 @@ func unchecked() *anypb.Any {
 // authorizers is the cluster of the authorizers. Health checks take one that is
 // not ready out while others are; with none ready Envoy asks them all the same
 // (panic mode), so one that comes back is used at once.
-func (in *Inputs) authorizers() *clusterv3.Cluster {
+func (in *Inputs) authorizers(group string) *clusterv3.Cluster {
 	options := &httpv3.HttpProtocolOptions{UpstreamProtocolOptions: explicitHTTP2()}
 	cluster := newCluster(authzCluster, options)
 	cluster.ConnectTimeout = seconds(authzConnect)
@@ -111,12 +112,25 @@ func (in *Inputs) authorizers() *clusterv3.Cluster {
 		UnhealthyThreshold: number(1), HealthyThreshold: number(1),
 		HealthChecker: &corev3.HealthCheck_GrpcHealthCheck_{GrpcHealthCheck: &corev3.HealthCheck_GrpcHealthCheck{}},
 	}}
-	addresses := make([]*corev3.Address, len(in.Authz))
-	for i, a := range in.Authz {
+	from := in.authzOf(group)
+	addresses := make([]*corev3.Address, len(from))
+	for i, a := range from {
 		addresses[i] = in.authzAddress(cluster, a)
 	}
 	cluster.LoadAssignment.Endpoints = endpoints(addresses...)
 	return cluster
+}
+
+// authzOf are the authorizers that a group's Envoys ask: Envoy speaks plainly to
+// all of a cluster or mutual TLS to all, and a Unix socket is for the edge on
+// its machine.
+func (in *Inputs) authzOf(group string) []string {
+	overTLS := func(address string) bool { _, unix := serve.UnixPath(address); return !unix }
+	overUnix := func(address string) bool { return !overTLS(address) }
+	if group == envoy.EdgeGroup && slices.ContainsFunc(in.Authz, overUnix) {
+		return slices.DeleteFunc(slices.Clone(in.Authz), overTLS)
+	}
+	return slices.DeleteFunc(slices.Clone(in.Authz), overUnix)
 }
 
 // authzAddress turns the cluster to mutual TLS, and to names, where the address

@@ -22,7 +22,8 @@ type Inputs struct {
 	Certificate, Key []byte
 	// Authorities are the PEM authorities of services that have `ca`, by name.
 	Authorities map[string][]byte
-	// Authz are the authorizers' addresses, all unix:PATH or all HOST:PORT.
+	// Authz are the authorizers' addresses: the edge asks those on unix:PATH
+	// where there are any, sidecars those on HOST:PORT.
 	Authz []string
 	// AuthzIdentity is the SPIFFE id that authorizers have on HOST:PORT.
 	AuthzIdentity string

@@ -8,6 +8,8 @@ import (
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"gatehouse.dev/gatehouse/envoy"
 )
 
 const (
@@ -29,7 +31,7 @@ const (
 func serviceCluster(service string) string { return "service/" + service }
 
 func (in *Inputs) clusters() map[string]*clusterv3.Cluster {
-	all := map[string]*clusterv3.Cluster{authzCluster: in.authorizers()}
+	all := map[string]*clusterv3.Cluster{authzCluster: in.authorizers(envoy.EdgeGroup)}
 	if in.Gateway.hasIssuer() {
 		all[issuerCluster] = backendCluster(issuerCluster, in.Gateway.Issuer.URL, nil)
 	}

@@ -31,7 +31,8 @@ type Config struct {
 	RuleKey conf.Path `yaml:"rule_key"`
 	// Where Envoys reach the authorizers, as seen from Envoy: unix:PATH or
 	// HOST:PORT, one or more; HOST:PORT is spoken to over mutual TLS with the
-	// certificate in the Envoy's own `identity`. Default:
+	// certificate in the Envoy's own `identity`. The edge asks over Unix sockets
+	// alone where there are any, sidecars over HOST:PORT alone. Default:
 	// [unix:run/authz.sock] in data_dir.
 	Authz []string `yaml:"authz"`
 	// The SPIFFE id that authorizers must have over mutual TLS. Default:

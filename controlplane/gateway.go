@@ -37,7 +37,8 @@ type Gateway struct {
 	// their own, up to 720h; staler than this answers 503. Danger: until then a
 	// revoked token is good where the feed is broken. Default: 10m.
 	RevocationMaxAge time.Duration `yaml:"revocation_max_age"`
-	// Where requests end up, by name: lower-case letters, digits and hyphens.
+	// Where requests end up, by name: lower-case letters, digits and hyphens. The
+	// name is the end of the service's SPIFFE id, spiffe://TRUST_DOMAIN/service/NAME.
 	// Default: none.
 	Services map[string]Service `yaml:"services"`
 	// What is let through; the first route whose path and method match wins, in
@@ -60,22 +61,6 @@ type IssuerBackend struct {
 	// http://127.0.0.1:PORT or https://HOST[:PORT]. Default: the issuer of this
 	// file, at its `issuer.listen`; where there is none, no such paths.
 	URL string `yaml:"url"`
-}
-
-// Service is a back end that routes lead to.
-type Service struct {
-	// http://HOST:PORT, https://HOST[:PORT], or h2c://HOST:PORT for HTTP/2
-	// without TLS, as plain gRPC servers speak it. https verifies the
-	// certificate against HOST. Default: none, required.
-	URL string `yaml:"url"`
-	// The PEM authorities that an https certificate is verified against.
-	// Default: those of the system that Envoy runs on
-	// (/etc/ssl/certs/ca-certificates.crt).
-	CA conf.Path `yaml:"ca"`
-	// Whether http and h2c may leave this machine. Danger: claims and data cross
-	// the network readable, and the service cannot tell the gateway from anybody
-	// else on it. Default: false.
-	AllowPlaintext bool `yaml:"allow_plaintext"`
 }
 
 // Route lets requests through to a service.
@@ -149,6 +134,9 @@ func (g *Gateway) SetDefaults(dataDir string) {
 	}
 	for i := range g.Routes {
 		conf.Default(&g.Routes[i].Timeout, defaultTimeout)
+	}
+	for _, service := range g.Services {
+		service.Sidecar.setDefaults()
 	}
 }
 

@@ -54,16 +54,6 @@ func (g *Gateway) validateIssuer() (vs conf.Violations) {
 	return vs
 }
 
-func (g *Gateway) validateServices() (vs conf.Violations) {
-	for _, name := range sortedKeys(g.Services) {
-		if !serviceName.MatchString(name) {
-			vs.Add(name, nil, "is no usable service name", "use lower-case letters, digits and hyphens, 63 at most")
-		}
-		vs.AddUnder(name, g.Services[name].validate(true))
-	}
-	return vs
-}
-
 // validate reports what is wrong with a back end; grpc: h2c is allowed.
 func (s Service) validate(grpc bool) (vs conf.Violations) {
 	b, err := parseBackend(s.URL)
@@ -116,20 +106,7 @@ func (c *Config) validateAuthz() (vs conf.Violations) {
 		}
 		seen[address] = true
 	}
-	if mixed(c.Authz) {
-		vs.Add("authz", nil, "mixes Unix sockets and TCP addresses", "use one kind: Envoy speaks plainly to all of them or mutual TLS to all")
-	}
 	return vs
-}
-
-func mixed(addresses []string) bool {
-	unix := 0
-	for _, a := range addresses {
-		if _, ok := serve.UnixPath(a); ok {
-			unix++
-		}
-	}
-	return unix > 0 && unix < len(addresses)
 }
 
 func ipPort(key, address string) (vs conf.Violations) {

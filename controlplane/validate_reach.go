@@ -24,9 +24,15 @@ func (g *Gateway) validateReach(i int) (vs conf.Violations) {
 			}
 		}
 	}
+	return append(vs, reached(g.Routes, i, path)...)
+}
+
+// reached is validateReach against the routes before alone.
+func reached(routes []Route, i int, path pathPattern) (vs conf.Violations) {
+	r := &routes[i]
 	left := &reach{all: len(r.Methods) == 0, methods: slices.Clone(r.Methods)}
 	for j := range i {
-		earlier := &g.Routes[j]
+		earlier := &routes[j]
 		before, err := parsePath(earlier.Path)
 		if err != nil {
 			continue

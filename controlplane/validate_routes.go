@@ -30,11 +30,34 @@ func (g *Gateway) validateRoutes() (vs conf.Violations) {
 			ids[r.ID] = i
 		}
 		vs.AddUnder(key, g.validateReach(i))
+		vs.AddUnder(key, g.validateSidecar(r))
 	}
 	return vs
 }
 
 func (g *Gateway) validateRoute(r *Route) (vs conf.Violations) {
+	vs.AddUnder("", r.validateMatch())
+	if _, ok := g.Services[r.Service]; !ok {
+		vs.Add("service", r.Service, "names no service", "declare it under gateway.services: "+strings.Join(sortedKeys(g.Services), ", ")+" are there")
+	}
+	if r.Timeout < 0 || r.Timeout > longestTimeout {
+		vs.Add("timeout", r.Timeout, "is out of bounds", fmt.Sprintf("use more than 0s, up to %v", longestTimeout))
+	}
+	if r.Public {
+		return append(vs, r.validatePublic()...)
+	}
+	if g.audienceOf(r) == "" {
+		vs.Add("audience", nil, "is missing", "name the API that the token must be for, here or as gateway.audience")
+	}
+	if len(r.Issuers) > 0 {
+		vs.AddUnder("", issuers("issuers", r.Issuers))
+	}
+	return append(vs, r.validateDemands()...)
+}
+
+// validateMatch reports what is wrong with a route's name and with what it
+// matches.
+func (r *Route) validateMatch() (vs conf.Violations) {
 	if !routeID.MatchString(r.ID) {
 		vs.Add("id", r.ID, "is no usable id", "use letters, digits, hyphens, underscores and dots, 128 at most")
 	}
@@ -44,9 +67,6 @@ func (g *Gateway) validateRoute(r *Route) (vs conf.Violations) {
 	if _, err := parsePath(r.Path); err != nil {
 		vs.Add("path", r.Path, err.Error(), "write /orders, /orders/{id} or /orders/**")
 	}
-	if _, ok := g.Services[r.Service]; !ok {
-		vs.Add("service", r.Service, "names no service", "declare it under gateway.services: "+strings.Join(sortedKeys(g.Services), ", ")+" are there")
-	}
 	if r.Methods != nil && len(r.Methods) == 0 {
 		vs.Add("methods", nil, "is an empty list", "list the methods, or remove the key to let all through")
 	}
@@ -55,13 +75,7 @@ func (g *Gateway) validateRoute(r *Route) (vs conf.Violations) {
 			vs.Add(fmt.Sprintf("methods[%d]", i), m, "is no method that can be let through", "write it in capitals, such as GET")
 		}
 	}
-	if r.Timeout < 0 || r.Timeout > longestTimeout {
-		vs.Add("timeout", r.Timeout, "is out of bounds", fmt.Sprintf("use more than 0s, up to %v", longestTimeout))
-	}
-	if r.Public {
-		return append(vs, r.validatePublic()...)
-	}
-	return append(vs, g.validateDemands(r)...)
+	return vs
 }
 
 // validatePublic reports demands on a route that checks nothing: somebody
@@ -81,13 +95,8 @@ func (r *Route) validatePublic() (vs conf.Violations) {
 	return vs
 }
 
-func (g *Gateway) validateDemands(r *Route) (vs conf.Violations) {
-	if g.audienceOf(r) == "" {
-		vs.Add("audience", nil, "is missing", "name the API that the token must be for, here or as gateway.audience")
-	}
-	if len(r.Issuers) > 0 {
-		vs.AddUnder("", issuers("issuers", r.Issuers))
-	}
+// validateDemands reports what is wrong with what a guarded route demands.
+func (r *Route) validateDemands() (vs conf.Violations) {
 	for i, s := range r.Scopes {
 		if !token.IsScope(s) {
 			vs.Add(fmt.Sprintf("scopes[%d]", i), s, "is no scope (RFC 6749 §3.3)", "use printable ASCII without spaces, quotes and backslashes")
@@ -107,12 +116,32 @@ func (g *Gateway) validateDemands(r *Route) (vs conf.Violations) {
 
 // ValidatePolicies reports routes whose policy is not among the known ones.
 func (g *Gateway) ValidatePolicies(known []string) (vs conf.Violations) {
-	for i, r := range g.Routes {
-		if r.Policy != "" && !slices.Contains(known, r.Policy) {
-			vs.Add(fmt.Sprintf("routes[%d].policy", i), r.Policy, "is no policy that is there", "write it into the policies folder; there are "+strings.Join(known, ", "))
+	for _, p := range g.Policies() {
+		if !slices.Contains(known, p.Name) {
+			vs.Add(p.Key, p.Name, "is no policy that is there", "write it into the policies folder; there are "+strings.Join(known, ", "))
 		}
 	}
 	return vs
+}
+
+// NamedPolicy is a policy that a route names, and the key, relative to Gateway,
+// under which it does.
+type NamedPolicy struct{ Key, Name string }
+
+// Policies are those that the gateway's and its services' routes name.
+func (g *Gateway) Policies() (named []NamedPolicy) {
+	add := func(prefix string, routes []Route) {
+		for i, r := range routes {
+			if r.Policy != "" {
+				named = append(named, NamedPolicy{fmt.Sprintf("%sroutes[%d].policy", prefix, i), r.Policy})
+			}
+		}
+	}
+	add("", g.Routes)
+	for _, name := range sortedKeys(g.Services) {
+		add("services."+name+".", g.Services[name].routes(name))
+	}
+	return named
 }
 
 func issuers(key string, list []string) (vs conf.Violations) {

@@ -61,6 +61,7 @@ func (c *Config) validate() (vs conf.Violations) {
 	vs.AddUnder("controlplane", c.ControlPlane.Validate())
 	vs.AddUnder("envoy", c.Envoy.Validate())
 	vs = append(vs, c.checkTrust()...)
+	vs = append(vs, c.checkSidecars()...)
 	return append(vs, c.checkAddresses()...)
 }
 
@@ -81,7 +82,7 @@ func (c *Config) checkIssuer() (vs conf.Violations) {
 			vs.AddUnder(fmt.Sprintf("gateway.routes[%d]", i), c.checkRoute(route))
 		}
 	}
-	return vs
+	return append(vs, c.checkServiceScopes()...)
 }
 
 func (c *Config) issuersOf(route controlplane.Route) []string {
@@ -143,13 +144,13 @@ func (c *Config) checkPolicies() (faults policies.Faults, vs conf.Violations) {
 		}
 		return faults, nil
 	}
-	for i, route := range c.Gateway.Routes {
-		if route.Policy != "" && !set.Has(route.Policy) {
+	for _, p := range c.Gateway.Policies() {
+		if !set.Has(p.Name) {
 			remedy := "use one of " + strings.Join(set.Names(), ", ")
 			if c.Policies == "" {
 				remedy = "write it into a folder `policies` beside this file"
 			}
-			vs.Add(fmt.Sprintf("gateway.routes[%d].policy", i), route.Policy, "is no policy that is there", remedy)
+			vs.Add("gateway."+p.Key, p.Name, "is no policy that is there", remedy)
 		}
 	}
 	return nil, vs
@@ -163,6 +164,9 @@ func (c *Config) checkAddresses() (vs conf.Violations) {
 			continue
 		}
 		if other, taken := seen[l.address]; taken {
+			if strings.HasPrefix(l.key, "gateway.services.") && strings.HasPrefix(other, "gateway.") {
+				continue // the gateway reports it
+			}
 			vs.Add(l.key, l.address, "is also "+other, "give each an address of its own")
 			continue
 		}
@@ -188,6 +192,9 @@ func (c *Config) listeners() []listener {
 		all = append(all,
 			listener{"issuer.listen", c.Issuer.Listen}, listener{"issuer.feed_listen", c.Issuer.FeedListen},
 			listener{"issuer.admin_socket", c.Issuer.AdminSocket}, listener{"issuer.telemetry", c.Issuer.Telemetry})
+	}
+	for _, l := range c.Gateway.SidecarListeners() {
+		all = append(all, listener{"gateway." + l.Key, l.Address})
 	}
 	return all
 }
