@@ -13,6 +13,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -40,7 +41,9 @@ func realEnvoy(t *testing.T) string {
 // everything fetched by ADS put in its place.
 func acceptedByEnvoy(t *testing.T, s *Snapshot) {
 	t.Helper()
-	static := &bootstrapv3.Bootstrap_StaticResources{Secrets: identitySecrets(t)}
+	agent := newCluster(envoy.AgentCluster, &httpv3.HttpProtocolOptions{UpstreamProtocolOptions: explicitHTTP2()})
+	agent.LoadAssignment.Endpoints = endpoints(&corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: "/agent.sock"}}})
+	static := &bootstrapv3.Bootstrap_StaticResources{Clusters: []*clusterv3.Cluster{agent}}
 	for _, r := range s.types[clusterType] {
 		cluster := new(clusterv3.Cluster)
 		decode(t, r.GetResource(), cluster)
@@ -56,11 +59,11 @@ func acceptedByEnvoy(t *testing.T, s *Snapshot) {
 		decode(t, r.GetResource(), listener)
 		static.Listeners = append(static.Listeners, inlined(t, s, listener))
 	}
-	validate(t, &bootstrapv3.Bootstrap{StaticResources: static})
+	validate(t, &bootstrapv3.Bootstrap{Node: &corev3.Node{Id: "edge-1", Cluster: envoy.EdgeGroup}, StaticResources: static})
 }
 
 // inlined is a listener whose route configuration is in it and whose secrets
-// are static.
+// of ADS are static.
 func inlined(t *testing.T, s *Snapshot, l *listenerv3.Listener) *listenerv3.Listener {
 	for _, chain := range l.GetFilterChains() {
 		for _, f := range chain.GetFilters() {
@@ -77,20 +80,13 @@ func inlined(t *testing.T, s *Snapshot, l *listenerv3.Listener) *listenerv3.List
 		context := new(tlsv3.DownstreamTlsContext)
 		decode(t, chain.GetTransportSocket().GetTypedConfig(), context)
 		for _, sds := range context.GetCommonTlsContext().GetTlsCertificateSdsSecretConfigs() {
-			sds.SdsConfig = nil
+			if overADS(sds) {
+				sds.SdsConfig = nil
+			}
 		}
 		chain.TransportSocket.ConfigType = &corev3.TransportSocket_TypedConfig{TypedConfig: pack(context)}
 	}
 	return l
-}
-
-func identitySecrets(t *testing.T) []*tlsv3.Secret {
-	identity := edgeCertificate(readFile(t, "testdata/edge.crt"), readFile(t, "testdata/edge.key"))
-	identity.Name = envoy.IdentitySecret
-	trust := &tlsv3.Secret{Name: envoy.TrustSecret, Type: &tlsv3.Secret_ValidationContext{
-		ValidationContext: &tlsv3.CertificateValidationContext{TrustedCa: inline(readFile(t, "testdata/edge.crt"))},
-	}}
-	return []*tlsv3.Secret{identity, trust}
 }
 
 func validate(t *testing.T, bootstrap *bootstrapv3.Bootstrap) {

@@ -92,6 +92,7 @@ func (r *rig) startEnvoy(t *testing.T, config envoy.Config) {
 		t.Fatal(err)
 	}
 	process.AccessLog = r.accessLog
+	startAgent(t, config)
 	stop := inBackground(t, process.Run)
 	// Envoy waits for its clients to leave, so they leave first.
 	t.Cleanup(func() {

@@ -15,7 +15,10 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse.dev/gatehouse/envoy"
 	"gatehouse.dev/gatehouse/internal/conf"
+	"gatehouse.dev/gatehouse/internal/serve"
+	"gatehouse.dev/gatehouse/internal/workload"
 )
 
 // inBackground runs until the test ends or stop is called.
@@ -61,6 +64,27 @@ func freeAddress(t *testing.T) string {
 	}
 	defer listener.Close()
 	return listener.Addr().String()
+}
+
+// startAgent hands an Envoy its identity, where it has one.
+func startAgent(t *testing.T, config envoy.Config) {
+	t.Helper()
+	if !config.Identity.Set() {
+		return
+	}
+	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
+	source, err := workload.NewFiles(config.Identity, logger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := serve.Listen(config.Agent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inBackground(t, source.Run)
+	inBackground(t, func(ctx context.Context) error {
+		return workload.ServeSDS(ctx, listener, &source.Live, logger)
+	})
 }
 
 // shortDir is a folder whose sockets' paths fit into 107 bytes.

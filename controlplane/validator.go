@@ -63,9 +63,8 @@ func (w *walk) message(m proto.Message) {
 	case *authzv3.ExtAuthz:
 		w.failClosed(m)
 	case *tlsv3.SdsSecretConfig:
-		if m.GetSdsConfig() != nil {
-			w.needs(secretType, m.GetName())
-		}
+		w.secret(m)
+		return
 	case *corev3.GrpcService_EnvoyGrpc:
 		w.needs(clusterType, m.GetClusterName())
 	case *tlsv3.UpstreamTlsContext:
@@ -88,6 +87,22 @@ func (w *walk) needs(typeURL, name string) {
 		w.fault("refers to %s %q, which is not there", typeURL, name)
 	}
 }
+
+// secret comes over ADS, or is one of the two that the Envoy's agent serves: the
+// bootstrap has its cluster.
+func (w *walk) secret(m *tlsv3.SdsSecretConfig) {
+	if overADS(m) {
+		w.needs(secretType, m.GetName())
+		return
+	}
+	services := m.GetSdsConfig().GetApiConfigSource().GetGrpcServices()
+	if len(services) != 1 || services[0].GetEnvoyGrpc().GetClusterName() != envoy.AgentCluster ||
+		m.GetName() != envoy.IdentitySecret && m.GetName() != envoy.TrustSecret {
+		w.fault("refers to a secret %q that neither this nor the agent serves", m.GetName())
+	}
+}
+
+func overADS(m *tlsv3.SdsSecretConfig) bool { return m.GetSdsConfig().GetAds() != nil }
 
 func (w *walk) manager(m *hcmv3.HttpConnectionManager) {
 	name := m.GetRds().GetRouteConfigName()
@@ -164,7 +179,7 @@ func (p parts) neededSecrets() (names []string) {
 	for _, name := range sortedKeys(p[clusterType]) {
 		var visit func(proto.Message)
 		visit = func(m proto.Message) {
-			if sds, ok := m.(*tlsv3.SdsSecretConfig); ok && sds.GetSdsConfig() != nil {
+			if sds, ok := m.(*tlsv3.SdsSecretConfig); ok && overADS(sds) {
 				names = append(names, sds.GetName())
 			}
 			eachChild(m, visit)

@@ -14,7 +14,6 @@ import (
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	overloadv3 "github.com/envoyproxy/go-control-plane/envoy/config/overload/v3"
 	connectionsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
-	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -75,7 +74,7 @@ func (c Config) bootstrap() (*bootstrapv3.Bootstrap, error) {
 		return nil, err
 	}
 	b := &bootstrapv3.Bootstrap{
-		Node:             &corev3.Node{Id: c.Node, Cluster: EdgeGroup},
+		Node:             &corev3.Node{Id: c.Node, Cluster: c.Group},
 		Admin:            &bootstrapv3.Admin{Address: admin},
 		DynamicResources: dynamicResources(),
 		StaticResources:  &bootstrapv3.Bootstrap_StaticResources{Clusters: []*clusterv3.Cluster{xds}},
@@ -83,7 +82,11 @@ func (c Config) bootstrap() (*bootstrapv3.Bootstrap, error) {
 		LayeredRuntime:   runtime,
 	}
 	if c.Identity.Set() {
-		b.StaticResources.Secrets = c.secrets()
+		agent, err := c.agentCluster()
+		if err != nil {
+			return nil, err
+		}
+		b.StaticResources.Clusters = append(b.StaticResources.Clusters, agent)
 	}
 	return b, nil
 }
@@ -104,11 +107,7 @@ func dynamicResources() *bootstrapv3.Bootstrap_DynamicResources {
 			GrpcServices: []*corev3.GrpcService{{
 				TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{
 					ClusterName: XDSCluster,
-					// How soon a control plane that came back is found; up to 30 s unless
-					// told.
-					RetryPolicy: &corev3.RetryPolicy{RetryBackOff: &corev3.BackoffStrategy{
-						BaseInterval: durationpb.New(200 * time.Millisecond), MaxInterval: durationpb.New(2 * time.Second),
-					}},
+					RetryPolicy: quickRetry(),
 				}},
 			}},
 			// A refused resource must not become a loop of requests.
@@ -120,11 +119,32 @@ func dynamicResources() *bootstrapv3.Bootstrap_DynamicResources {
 	}
 }
 
-// xdsCluster reaches the control plane; pings find a peer that went silently.
+// xdsCluster reaches the control plane.
 func (c Config) xdsCluster() (*clusterv3.Cluster, error) {
-	endpoint, err := address(c.XDS)
+	cluster, err := grpcCluster(XDSCluster, c.XDS)
 	if err != nil {
 		return nil, fmt.Errorf("reading envoy.xds: %w", err)
+	}
+	if _, unix := serve.UnixPath(c.XDS); !unix {
+		cluster.TransportSocket, err = MutualTLS(c.XDSIdentity)
+	}
+	return cluster, err
+}
+
+// agentCluster reaches the agent in the process that started the Envoy.
+func (c Config) agentCluster() (*clusterv3.Cluster, error) {
+	cluster, err := grpcCluster(AgentCluster, c.Agent)
+	if err != nil {
+		return nil, fmt.Errorf("reading envoy.agent: %w", err)
+	}
+	return cluster, nil
+}
+
+// grpcCluster reaches a gRPC server; pings find one that went silently.
+func grpcCluster(name, at string) (*clusterv3.Cluster, error) {
+	endpoint, err := address(at)
+	if err != nil {
+		return nil, err
 	}
 	http2, err := deterministic(&httpv3.HttpProtocolOptions{
 		UpstreamProtocolOptions: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
@@ -134,40 +154,24 @@ func (c Config) xdsCluster() (*clusterv3.Cluster, error) {
 		}},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("rendering the control plane's cluster: %w", err)
+		return nil, fmt.Errorf("rendering the cluster %s: %w", name, err)
 	}
-	cluster := &clusterv3.Cluster{
-		Name:                          XDSCluster,
-		ClusterDiscoveryType:          &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STRICT_DNS},
+	kind := clusterv3.Cluster_STRICT_DNS
+	if endpoint.GetPipe() != nil {
+		kind = clusterv3.Cluster_STATIC
+	}
+	return &clusterv3.Cluster{
+		Name:                          name,
+		ClusterDiscoveryType:          &clusterv3.Cluster_Type{Type: kind},
 		ConnectTimeout:                durationpb.New(time.Second),
 		TypedExtensionProtocolOptions: map[string]*anypb.Any{httpOptions: http2},
 		LoadAssignment: &endpointv3.ClusterLoadAssignment{
-			ClusterName: XDSCluster,
+			ClusterName: name,
 			Endpoints: []*endpointv3.LocalityLbEndpoints{{LbEndpoints: []*endpointv3.LbEndpoint{{
 				HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: endpoint}},
 			}}}},
 		},
-	}
-	if endpoint.GetPipe() != nil {
-		cluster.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC}
-		return cluster, nil
-	}
-	cluster.TransportSocket, err = MutualTLS(c.XDSIdentity)
-	return cluster, err
-}
-
-func (c Config) secrets() []*tlsv3.Secret {
-	file := func(path string) *corev3.DataSource {
-		return &corev3.DataSource{Specifier: &corev3.DataSource_Filename{Filename: path}}
-	}
-	return []*tlsv3.Secret{
-		{Name: IdentitySecret, Type: &tlsv3.Secret_TlsCertificate{TlsCertificate: &tlsv3.TlsCertificate{
-			CertificateChain: file(string(c.Identity.Certificate)), PrivateKey: file(string(c.Identity.Key)),
-		}}},
-		{Name: TrustSecret, Type: &tlsv3.Secret_ValidationContext{ValidationContext: &tlsv3.CertificateValidationContext{
-			TrustedCa: file(string(c.Identity.CA)),
-		}}},
-	}
+	}, nil
 }
 
 // overloadManager bounds the clients' connections, which are unbounded by

@@ -23,16 +23,26 @@ type Config struct {
 	// The SPIFFE id that the control plane must have over mutual TLS; unused on
 	// a Unix socket. Default: spiffe://TRUST_DOMAIN/controlplane.
 	XDSIdentity string `yaml:"xds_identity"`
-	// This Envoy's certificate for mutual TLS with the control plane and the
-	// authorizers. Default: none, Unix sockets only.
+	// This Envoy's certificate for mutual TLS with the control plane, the
+	// authorizers and other Envoys. It reaches Envoy over the agent's socket.
+	// Default: none, Unix sockets only.
 	Identity serve.Identity `yaml:"identity"`
+	// The 0600 Unix socket on which this process hands Envoy its certificate,
+	// key and trust bundle. Danger: who reaches it has the key. Default:
+	// unix:run/agent-NODE.sock in data_dir.
+	Agent string `yaml:"agent"`
+	// The node group, Envoy's `cluster`; empty: the edge's.
+	Group string `yaml:"-"`
 	// Worker threads. Default: 2.
 	Concurrency uint32 `yaml:"concurrency"`
 }
 
 // SetDefaults fills what is empty. Relative socket paths are in dataDir.
 func (c *Config) SetDefaults(dataDir string) {
+	conf.Default(&c.Group, EdgeGroup)
 	conf.Default(&c.Node, EdgeGroup+"-1")
+	conf.Default(&c.Agent, "unix:run/agent-"+c.Node+".sock")
+	c.Agent = serve.Absolute(dataDir, c.Agent)
 	conf.Default(&c.Admin, "127.0.0.1:9901")
 	conf.Default(&c.XDS, "unix:run/xds.sock")
 	c.XDS = serve.Absolute(dataDir, c.XDS)
@@ -45,6 +55,11 @@ func (c *Config) Validate() (vs conf.Violations) {
 	vs.AddUnder("identity", c.Identity.Validate())
 	vs = append(vs, serve.ValidateLoopback("admin", c.Admin)...)
 	vs = append(vs, serve.ValidateAddress("xds", c.XDS, c.Identity)...)
+	if _, unix := serve.UnixPath(c.Agent); !unix && c.Agent != "" {
+		vs.Add("agent", c.Agent, "is no Unix socket", "write unix:PATH: the key must not pass over a network")
+	} else if unix {
+		vs = append(vs, serve.ValidateAddress("agent", c.Agent, c.Identity)...)
+	}
 	if c.Concurrency > 256 {
 		vs.Add("concurrency", c.Concurrency, "is more than 256 worker threads", "use one for each core")
 	}

@@ -39,6 +39,9 @@ const MetadataNamespace = "envoy.filters.http.ext_authz"
 // EdgeGroup is the node group, Envoy's `cluster`, of the edge.
 const EdgeGroup = "edge"
 
+// ServiceGroup is the node group of a service's sidecars.
+func ServiceGroup(service string) string { return "service/" + service }
+
 // EdgeIdentity is the SPIFFE id of the edge Envoys.
 func EdgeIdentity(trustDomain string) string { return identity(trustDomain, "gateway/edge") }
 
@@ -50,6 +53,9 @@ func ControlPlaneIdentity(trustDomain string) string { return identity(trustDoma
 
 // IssuerIdentity is the SPIFFE id of the issuer.
 func IssuerIdentity(trustDomain string) string { return identity(trustDomain, "issuer") }
+
+// RateLimitIdentity is the SPIFFE id of the rate-limit service.
+func RateLimitIdentity(trustDomain string) string { return identity(trustDomain, "ratelimit") }
 
 // ServiceIdentity is the SPIFFE id of a service's sidecar.
 func ServiceIdentity(trustDomain, service string) string {

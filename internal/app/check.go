@@ -187,6 +187,7 @@ func (c *Config) listeners() []listener {
 		{"controlplane.listen", c.ControlPlane.Listen},
 		{"controlplane.telemetry", c.ControlPlane.Telemetry},
 		{"envoy.admin", c.Envoy.Admin},
+		{"envoy.agent", c.Envoy.Agent},
 	}
 	if c.Issuer != nil {
 		all = append(all,

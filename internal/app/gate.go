@@ -2,10 +2,13 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 
 	"gatehouse.dev/gatehouse/envoy"
+	"gatehouse.dev/gatehouse/internal/serve"
+	"gatehouse.dev/gatehouse/internal/workload"
 )
 
 // buildEnvoy prepares the Envoy process, and refuses to go on where it could not
@@ -14,6 +17,9 @@ func (s *site) buildEnvoy() error {
 	c := s.config
 	e, err := newEnvoy(c, s.logger)
 	if err != nil {
+		return err
+	}
+	if err := s.buildAgent(); err != nil {
 		return err
 	}
 	s.front = append(s.front,
@@ -42,7 +48,37 @@ func RunEnvoy(ctx context.Context, c *Config, o Options) error {
 	if err != nil {
 		return err
 	}
-	return e.Run(ctx)
+	s := &site{config: c, parts: []Part{Envoy}, options: o, logger: logger}
+	if err := s.buildAgent(); err != nil {
+		return err
+	}
+	s.front = append(s.front, process{"envoy", e.Run})
+	return s.run(ctx)
+}
+
+// buildAgent keeps the Envoy's identity and hands it over, where it has one. It
+// outlives the Envoy.
+func (s *site) buildAgent() error {
+	c := s.config.Envoy
+	if !c.Identity.Set() {
+		return nil
+	}
+	logger := s.log(Envoy)
+	source, err := workload.NewFiles(c.Identity, logger)
+	if err != nil {
+		return fmt.Errorf("envoy: %w", err)
+	}
+	s.behind = append(s.behind,
+		process{"identity", source.Run},
+		process{"agent", func(ctx context.Context) error {
+			listener, err := serve.Listen(c.Agent)
+			if err != nil {
+				return fmt.Errorf("envoy.agent: %w", err)
+			}
+			defer listener.Close()
+			return workload.ServeSDS(ctx, listener, &source.Live, logger)
+		}})
+	return nil
 }
 
 func newEnvoy(c *Config, logger *slog.Logger) (*envoy.Process, error) {

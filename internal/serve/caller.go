@@ -23,7 +23,7 @@ func Caller(ctx context.Context, local string) (string, error) {
 		if len(info.State.VerifiedChains) == 0 {
 			return "", errors.New("the peer's certificate is not verified")
 		}
-		return spiffeID(info.State.VerifiedChains[0][0])
+		return SPIFFEID(info.State.VerifiedChains[0][0])
 	default:
 		if p.Addr != nil && p.Addr.Network() == "unix" && local != "" {
 			return local, nil
@@ -32,9 +32,9 @@ func Caller(ctx context.Context, local string) (string, error) {
 	}
 }
 
-// spiffeID is a certificate's SPIFFE id. A certificate has exactly one URI SAN
+// SPIFFEID is a certificate's SPIFFE id. A certificate has exactly one URI SAN
 // (X509-SVID §2), else it identifies nobody.
-func spiffeID(leaf *x509.Certificate) (string, error) {
+func SPIFFEID(leaf *x509.Certificate) (string, error) {
 	if len(leaf.URIs) != 1 || leaf.URIs[0].Scheme != "spiffe" {
 		return "", fmt.Errorf("the certificate has %d URI SANs, not one SPIFFE id", len(leaf.URIs))
 	}

@@ -5,8 +5,6 @@
 package serve
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,38 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/credentials/insecure"
-
 	"gatehouse.dev/gatehouse/internal/conf"
 )
-
-// Identity is a part's own certificate for mutual TLS with other parts. Empty:
-// the part speaks over Unix sockets only.
-type Identity struct {
-	// The PEM certificate chain whose URI SAN is the part's SPIFFE id.
-	Certificate conf.Path `yaml:"certificate"`
-	// The PEM private key of the certificate; keep it 0600.
-	Key conf.Path `yaml:"key"`
-	// The PEM certificates of the authorities that peers are verified against.
-	CA conf.Path `yaml:"ca"`
-}
-
-// Set tells whether the identity is configured.
-func (id Identity) Set() bool { return id != Identity{} }
-
-// Validate reports keys that are missing beside others that are there.
-func (id Identity) Validate() (vs conf.Violations) {
-	if !id.Set() {
-		return nil
-	}
-	for key, value := range map[string]conf.Path{"certificate": id.Certificate, "key": id.Key, "ca": id.CA} {
-		if value == "" {
-			vs.Add(key, nil, "is missing", "an identity needs certificate, key and ca")
-		}
-	}
-	return vs
-}
 
 // UnixPath is the path of an address "unix:PATH"; ok is false for host:port.
 func UnixPath(address string) (path string, ok bool) {
@@ -144,85 +112,4 @@ func (l *unixListener) Close() error {
 		os.Remove(l.path)
 	}
 	return err
-}
-
-// ServerCredentials are mutual TLS 1.3 for a TCP address, requiring a client
-// certificate under id.CA, and none for a Unix socket.
-func ServerCredentials(address string, id Identity) (credentials.TransportCredentials, error) {
-	if _, ok := UnixPath(address); ok {
-		return insecure.NewCredentials(), nil
-	}
-	config, pool, err := mutual(id)
-	if err != nil {
-		return nil, err
-	}
-	config.ClientAuth = tls.RequireAndVerifyClientCert
-	config.ClientCAs = pool
-	return credentials.NewTLS(config), nil
-}
-
-// DialCredentials are mutual TLS 1.3 for a TCP address, where the server must
-// have exactly the SPIFFE id peer, and none for a Unix socket.
-func DialCredentials(address string, id Identity, peer string) (credentials.TransportCredentials, error) {
-	if _, ok := UnixPath(address); ok {
-		return insecure.NewCredentials(), nil
-	}
-	config, pool, err := mutual(id)
-	if err != nil {
-		return nil, err
-	}
-	// A SPIFFE certificate names no host: the chain and the one URI SAN are
-	// verified here instead (X509-SVID §5.2).
-	config.InsecureSkipVerify = true
-	config.VerifyConnection = func(state tls.ConnectionState) error {
-		return verifyPeer(state, pool, peer)
-	}
-	return credentials.NewTLS(config), nil
-}
-
-func mutual(id Identity) (*tls.Config, *x509.CertPool, error) {
-	load := func() (*tls.Certificate, error) {
-		pair, err := tls.LoadX509KeyPair(string(id.Certificate), string(id.Key))
-		if err != nil {
-			return nil, fmt.Errorf("loading identity.certificate %q: %w", id.Certificate, err)
-		}
-		return &pair, nil
-	}
-	if _, err := load(); err != nil {
-		return nil, nil, err
-	}
-	pem, err := os.ReadFile(string(id.CA))
-	if err != nil {
-		return nil, nil, fmt.Errorf("loading identity.ca: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, nil, fmt.Errorf("loading identity.ca %q: it holds no PEM certificate", id.CA)
-	}
-	return &tls.Config{
-		MinVersion: tls.VersionTLS13,
-		// Read at each handshake, so that a renewed file is used at once.
-		GetCertificate:         func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return load() },
-		GetClientCertificate:   func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return load() },
-		SessionTicketsDisabled: true,
-	}, pool, nil
-}
-
-func verifyPeer(state tls.ConnectionState, pool *x509.CertPool, peer string) error {
-	chain := state.PeerCertificates
-	intermediates := x509.NewCertPool()
-	for _, c := range chain[1:] {
-		intermediates.AddCert(c)
-	}
-	if _, err := chain[0].Verify(x509.VerifyOptions{Roots: pool, Intermediates: intermediates, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}); err != nil {
-		return fmt.Errorf("verifying the server's certificate: %w", err)
-	}
-	id, err := spiffeID(chain[0])
-	if err != nil {
-		return err
-	}
-	if id != peer {
-		return fmt.Errorf("the server is %q, not %q", id, peer)
-	}
-	return nil
 }

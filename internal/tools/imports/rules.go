@@ -18,6 +18,7 @@ var may = map[string][]string{
 	"policies":             {"proto", "internal/conf"},
 	"internal/conf":        {},
 	"internal/serve":       {"internal/conf"},
+	"internal/workload":    {"proto", "envoy", "internal/conf", "internal/serve"},
 	"internal/oauthclient": {},
 
 	// These four meet over protocols, never over imports.
@@ -41,7 +42,7 @@ var may = map[string][]string{
 }
 
 // below is what the four parts may build on.
-var below = []string{"token", "envoy", "proto", "policies", "internal/conf", "internal/serve"}
+var below = []string{"token", "envoy", "proto", "policies", "internal/conf", "internal/serve", "internal/workload"}
 
 const anything = "*"
 
