@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse.dev/gatehouse/issuer/keys"
 	"gatehouse.dev/gatehouse/issuer/store"
 )
 
@@ -224,7 +225,7 @@ func TestHintMustBeAnIDToken(t *testing.T) {
 	s := newSite(t)
 	claims := []byte(`{"iss":"` + s.url + `","sub":"usr_alice","aud":["web"]}`)
 	for typ, good := range map[string]bool{"JWT": true, "at+jwt": false, "logout+jwt": false} {
-		signed, err := s.server.keys.Sign(t.Context(), typ, claims)
+		signed, err := s.server.keys.Sign(t.Context(), keys.ES256, typ, claims)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -83,6 +83,10 @@ type KeySchedule struct {
 	PublishLead time.Duration `yaml:"publish_lead"`
 	// How long a key signs; longer than publish_lead. Default: 720h.
 	RotateEvery time.Duration `yaml:"rotate_every"`
+	// The algorithms to keep keys for beside those of `apis`, so that clients
+	// may choose them for their ID tokens: ES256, RS256, PS256, EdDSA. Default:
+	// ES256, which is always there.
+	Algorithms []string `yaml:"algorithms"`
 }
 
 // API is a resource server: the audience that it accepts, and its scopes.
@@ -94,6 +98,20 @@ type API struct {
 	// Ids of confidential clients that are this API: they may introspect the
 	// tokens for its audience. Default: none.
 	Introspectors []string `yaml:"introspectors"`
+	// What its tokens are signed with: ES256, EdDSA, PS256 or RS256. A token
+	// for several APIs needs one algorithm that all of them take. Danger: RS256
+	// is barred by FAPI 2.0; a change breaks tokens that are alive where the
+	// authorizer does not accept both. Default: ES256.
+	Algorithm string `yaml:"algorithm"`
+	// How long its access tokens live, at most issuer.access_token_lifetime; of
+	// a token for several APIs, the shortest counts. Default:
+	// issuer.access_token_lifetime.
+	AccessTokenLifetime time.Duration `yaml:"access_token_lifetime"`
+	// What its tokens tell beside the standard claims: the source of each
+	// claim, among email, name, login, roles and client_name. A token for
+	// several APIs tells what all of them ask for from the same source. Danger:
+	// the client reads it too. Default: none.
+	Claims map[string]string `yaml:"claims"`
 }
 
 // SetDefaults fills what is empty; sockets and files go below dataDir.

@@ -78,6 +78,14 @@ func TestValidate(t *testing.T) {
 		{"apis[1].scopes", func(c *Config) { c.APIs[1].Scopes = nil; c.Roles = nil }},
 		{"roles.customer[1]", func(c *Config) { c.Roles["customer"][1] = "read:nothing" }},
 		{"roles", func(c *Config) { c.Roles["a,b"] = nil }},
+		{"keys.algorithms[0]", func(c *Config) { c.Keys.Algorithms = []string{"HS256"} }},
+		{"apis[0].algorithm", func(c *Config) { c.APIs[0].Algorithm = "none" }},
+		{"apis[0].access_token_lifetime", func(c *Config) { c.APIs[0].AccessTokenLifetime = c.AccessTokenLifetime + 1 }},
+		{"apis[0].access_token_lifetime", func(c *Config) { c.APIs[0].AccessTokenLifetime = time.Millisecond }},
+		{"apis[1].claims.sub", func(c *Config) { c.APIs[1].Claims = map[string]string{"sub": "email"} }},
+		{"apis[1].claims.act", func(c *Config) { c.APIs[1].Claims = map[string]string{"act": "email"} }},
+		{"apis[1].claims.mail", func(c *Config) { c.APIs[1].Claims = map[string]string{"mail": "password"} }},
+		{"apis[1].claims.a b", func(c *Config) { c.APIs[1].Claims = map[string]string{"a b": "email"} }},
 	} {
 		c := soundConfig()
 		row.spoil(&c)

@@ -6,10 +6,6 @@ import (
 	"time"
 )
 
-// signingAlgorithm is the one algorithm of every key. FAPI 2.0 §5.4 bars
-// RS256.
-const signingAlgorithm = "ES256"
-
 // discovery serves the provider's metadata.
 func (s *server) discovery(w http.ResponseWriter, _ *http.Request) error {
 	cacheable(w, time.Minute)

@@ -18,7 +18,7 @@ func (s *server) clientCredentials(ctx context.Context, now time.Time, client st
 	}
 	issuedAt := store.IssuedAt(now, client.NotBefore)
 	signed, expiresAt, err := s.mintAccess(ctx, accessToken{
-		subject: client.ID, clientID: client.ID,
+		subject: client.ID, client: client,
 		scopes: scopes, audience: s.catalog.audiences(scopes),
 		issuedAt: issuedAt,
 	})
@@ -50,5 +50,7 @@ func (c *catalog) clientScopes(client store.Client, f form) ([]string, error) {
 	if err := c.checkReach(scopes, resources); err != nil {
 		return nil, err
 	}
-	return c.within(scopes, resources), nil
+	scopes = c.within(scopes, resources)
+	_, err = c.rules(c.audiences(scopes))
+	return scopes, err
 }

@@ -80,7 +80,14 @@ func (c *catalog) checkResources(scopes, granted, asked []string) error {
 			return fail(codeInvalidTarget, "the resource was not granted")
 		}
 	}
-	return c.checkReach(scopes, asked)
+	if err := c.checkReach(scopes, asked); err != nil {
+		return err
+	}
+	if len(asked) == 0 {
+		asked = granted
+	}
+	_, err := c.rules(c.audiences(c.within(scopes, asked)))
+	return err
 }
 
 // refreshable tells whether a refresh token goes with a grant: the client is
@@ -94,7 +101,7 @@ func (c *catalog) refreshable(client store.Client, scopes []string) bool {
 // roles or the client's registration no longer cover are left out. asked
 // narrows them further; empty: all.
 func (s *server) answer(ctx context.Context, client store.Client, issuance store.Issuance, resources []string, t personTokens, asked []string) (*tokenResponse, error) {
-	t.grant, t.user, t.issuedAt = issuance.Grant, issuance.User, issuance.IssuedAt
+	t.client, t.grant, t.user, t.issuedAt = client, issuance.Grant, issuance.User, issuance.IssuedAt
 	if len(resources) == 0 {
 		resources = t.grant.Audience
 	}

@@ -135,6 +135,9 @@ func (s *site) populate() {
 	secret := store.HashOf(webSecret)
 	for _, c := range []store.Client{
 		{ID: "machine", Type: store.Confidential, Secret: secret, GrantTypes: []string{machine}, Scopes: all[:2]},
+		{ID: "every", Type: store.Confidential, Secret: secret, GrantTypes: []string{machine}, Scopes: all},
+		{ID: "hasty", Type: store.Confidential, Secret: secret, GrantTypes: []string{machine}, Scopes: all, AccessTokenLifetime: time.Minute},
+		{ID: "lazy", Type: store.Confidential, Secret: secret, GrantTypes: []string{machine}, Scopes: all, AccessTokenLifetime: time.Hour},
 		{ID: "orders", Type: store.Confidential, Secret: secret, GrantTypes: []string{machine}, Scopes: all[:1]},
 		{ID: "web", Name: "The Shop", Type: store.Confidential, Secret: secret, GrantTypes: []string{code, refresh}, Scopes: all, RedirectURIs: []string{webCB, "https://app.example/q?a=1"}},
 		{ID: "web2", Type: store.Confidential, Secret: secret, GrantTypes: []string{code, refresh}, Scopes: all, RedirectURIs: []string{"https://app2.example/cb"}},

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/lestrrat-go/jwx/v2/jwa"
 	"github.com/lestrrat-go/jwx/v2/jwk"
 	"github.com/lestrrat-go/jwx/v2/jws"
 	"github.com/zitadel/oidc/v3/pkg/oidc"
@@ -26,12 +25,14 @@ func (s *server) hinted(compact, clientID string) (string, error) {
 	if err != nil || len(message.Signatures()) != 1 {
 		return "", errors.New("it is no compact JWS")
 	}
-	if header := message.Signatures()[0].ProtectedHeaders(); header.Algorithm() != jwa.ES256 || header.Type() != "JWT" {
-		return "", errors.New("its alg or typ is not that of an ID token")
-	}
 	set, err := jwk.Parse(s.keys.JWKS())
 	if err != nil {
 		return "", fmt.Errorf("reading our own keys: %w", err)
+	}
+	header := message.Signatures()[0].ProtectedHeaders()
+	key, known := set.LookupKeyID(header.KeyID())
+	if !known || key.Algorithm() != header.Algorithm() || header.Type() != "JWT" { // RFC 8725 §3.1
+		return "", errors.New("its kid, alg or typ is not that of an ID token")
 	}
 	payload, err := jws.Verify([]byte(compact), jws.WithKeySet(set, jws.WithRequireKid(true)))
 	if err != nil {

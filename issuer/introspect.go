@@ -63,6 +63,6 @@ func (s *server) describeToken(ctx context.Context, client store.Client, present
 
 func (c *catalog) mayIntrospect(client store.Client, claims *token.Claims) bool {
 	return claims.ClientID() == client.ID || slices.ContainsFunc(claims.Audience(), func(audience string) bool {
-		return slices.Contains(c.introspectors[audience], client.ID)
+		return slices.Contains(c.apis[audience].Introspectors, client.ID)
 	})
 }

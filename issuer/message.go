@@ -1,10 +1,14 @@
 package issuer
 
 import (
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/base64"
 	"time"
 
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 
+	"gatehouse.dev/gatehouse/issuer/keys"
 	"gatehouse.dev/gatehouse/issuer/login"
 	"gatehouse.dev/gatehouse/issuer/store"
 	"gatehouse.dev/gatehouse/token"
@@ -45,7 +49,7 @@ func describe(c Config, scopes []string, locales []string) metadata {
 		ResponseModesSupported:                    []string{string(oidc.ResponseModeQuery)},
 		GrantTypesSupported:                       []oidc.GrantType{oidc.GrantTypeCode, oidc.GrantTypeRefreshToken, oidc.GrantTypeClientCredentials},
 		SubjectTypesSupported:                     []string{"public"},
-		IDTokenSigningAlgValuesSupported:          []string{signingAlgorithm},
+		IDTokenSigningAlgValuesSupported:          c.algorithms(),
 		TokenEndpointAuthMethodsSupported:         methods,
 		RevocationEndpointAuthMethodsSupported:    methods,
 		IntrospectionEndpointAuthMethodsSupported: methods[:2],
@@ -75,11 +79,7 @@ func verifierMatches(challenge, verifier string) bool {
 }
 
 // idTokenClaims are OpenID Connect Core §2 for a login by password.
-func idTokenClaims(issuer string, t personTokens, accessToken string, lifetime time.Duration) (*oidc.IDTokenClaims, error) {
-	hash, err := oidc.ClaimHash(accessToken, signingAlgorithm)
-	if err != nil {
-		return nil, err
-	}
+func idTokenClaims(issuer string, t personTokens, accessToken, algorithm string, lifetime time.Duration) *oidc.IDTokenClaims {
 	return &oidc.IDTokenClaims{
 		TokenClaims: oidc.TokenClaims{
 			Issuer:                          issuer,
@@ -92,9 +92,20 @@ func idTokenClaims(issuer string, t personTokens, accessToken string, lifetime t
 			AuthenticationMethodsReferences: oidc.AuthenticationMethodsReferences{"pwd"},
 			Nonce:                           t.nonce,
 		},
-		AccessTokenHash: hash,
+		AccessTokenHash: accessHash(accessToken, algorithm),
 		SessionID:       t.grant.SessionID,
-	}, nil
+	}
+}
+
+// accessHash is at_hash (OpenID Connect Core §3.1.3.6): the left half of the
+// hash that the ID token's own signature uses, for Ed25519 SHA-512.
+func accessHash(accessToken, algorithm string) string {
+	if algorithm == keys.EdDSA {
+		sum := sha512.Sum512([]byte(accessToken))
+		return base64.RawURLEncoding.EncodeToString(sum[:sha512.Size/2])
+	}
+	sum := sha256.Sum256([]byte(accessToken))
+	return base64.RawURLEncoding.EncodeToString(sum[:sha256.Size/2])
 }
 
 // userInfo is what the scopes let a client know of a person (OpenID Connect

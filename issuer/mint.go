@@ -1,19 +1,22 @@
 package issuer
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
 
+	"gatehouse.dev/gatehouse/issuer/keys"
 	"gatehouse.dev/gatehouse/issuer/store"
 )
 
 // accessToken is what an access token says.
 type accessToken struct {
-	subject  string
-	clientID string
+	subject string
+	// client is whom it is issued to.
+	client   store.Client
 	scopes   []string
 	audience []string
 	issuedAt time.Time
@@ -24,7 +27,7 @@ type accessToken struct {
 }
 
 type personClaims struct {
-	roles     []string
+	user      store.User
 	sessionID string
 	grantID   string
 	authTime  time.Time
@@ -49,26 +52,53 @@ type accessClaims struct {
 // mintAccess signs an access token and has it verified by the rules that
 // gateways verify with, before it leaves.
 func (s *server) mintAccess(ctx context.Context, t accessToken) (signed string, expiresAt time.Time, err error) {
-	expiresAt = t.issuedAt.Add(s.config.AccessTokenLifetime)
+	rules, err := s.catalog.rules(t.audience)
+	if err != nil {
+		return "", expiresAt, err
+	}
+	expiresAt = t.issuedAt.Add(shorter(rules.lifetime, t.client.AccessTokenLifetime))
 	if !t.notAfter.IsZero() && t.notAfter.Before(expiresAt) {
 		expiresAt = t.notAfter
 	}
 	claims := accessClaims{
 		Issuer: s.config.URL, Subject: t.subject, Audience: singleOrList(t.audience),
-		ClientID: t.clientID, Scope: strings.Join(t.scopes, " "), ID: store.NewID(""),
+		ClientID: t.client.ID, Scope: strings.Join(t.scopes, " "), ID: store.NewID(""),
 		IssuedAt: t.issuedAt.Unix(), ExpiresAt: expiresAt.Unix(),
 	}
 	if p := t.person; p != nil {
-		claims.Roles, claims.SessionID, claims.GrantID, claims.AuthTime = p.roles, p.sessionID, p.grantID, p.authTime.Unix()
+		claims.Roles, claims.SessionID, claims.GrantID, claims.AuthTime = p.user.Roles, p.sessionID, p.grantID, p.authTime.Unix()
 	}
-	payload, err := json.Marshal(claims)
+	payload, err := encodeClaims(claims, rules.mapped(t))
 	if err != nil {
 		return "", expiresAt, fmt.Errorf("encoding access token claims: %w", err)
 	}
-	if signed, err = s.tokens.SignAccessToken(ctx, payload); err != nil {
+	if signed, err = s.tokens.SignAccessToken(ctx, rules.algorithm, payload); err != nil {
 		return "", expiresAt, fmt.Errorf("signing an access token: %w", err)
 	}
 	return signed, expiresAt, nil
+}
+
+// shorter is the lifetime, or the client's own where that is set and shorter.
+func shorter(lifetime, own time.Duration) time.Duration {
+	if own > 0 {
+		return min(lifetime, own)
+	}
+	return lifetime
+}
+
+// encodeClaims adds mapped claims to the standard ones. No name can stand in
+// both (isReservedClaim); if one did, the strict parser would refuse the token
+// before it leaves.
+func encodeClaims(claims accessClaims, mapped map[string]any) ([]byte, error) {
+	payload, err := json.Marshal(claims)
+	if err != nil || len(mapped) == 0 {
+		return payload, err
+	}
+	rest, err := json.Marshal(mapped)
+	if err != nil {
+		return nil, err
+	}
+	return append(append(payload[:len(payload)-1], ','), rest[1:]...), nil
 }
 
 // singleOrList writes one audience as a string and more as an array (RFC 7519
@@ -82,6 +112,7 @@ func singleOrList(audience []string) any {
 
 // personTokens are what one answer to a person's client is made from.
 type personTokens struct {
+	client   store.Client
 	grant    store.Grant
 	user     store.User
 	scopes   []string
@@ -97,10 +128,10 @@ type personTokens struct {
 // where openid was granted.
 func (s *server) mintPerson(ctx context.Context, t personTokens) (*tokenResponse, error) {
 	signed, expiresAt, err := s.mintAccess(ctx, accessToken{
-		subject: t.grant.UserID, clientID: t.grant.ClientID,
+		subject: t.grant.UserID, client: t.client,
 		scopes: t.scopes, audience: s.catalog.audiences(t.scopes),
 		issuedAt: t.issuedAt, notAfter: t.grant.ExpiresAt,
-		person: &personClaims{roles: t.user.Roles, sessionID: t.grant.SessionID, grantID: t.grant.ID, authTime: t.grant.AuthTime},
+		person: &personClaims{user: t.user, sessionID: t.grant.SessionID, grantID: t.grant.ID, authTime: t.grant.AuthTime},
 	})
 	if err != nil {
 		return nil, err
@@ -117,15 +148,12 @@ func (s *server) mintPerson(ctx context.Context, t personTokens) (*tokenResponse
 }
 
 func (s *server) mintID(ctx context.Context, t personTokens, access string) (string, error) {
-	claims, err := idTokenClaims(s.config.URL, t, access, s.config.IDTokenLifetime)
-	if err != nil {
-		return "", fmt.Errorf("making ID token claims: %w", err)
-	}
-	payload, err := json.Marshal(claims)
+	algorithm := cmp.Or(t.client.IDTokenAlgorithm, keys.ES256)
+	payload, err := json.Marshal(idTokenClaims(s.config.URL, t, access, algorithm, s.config.IDTokenLifetime))
 	if err != nil {
 		return "", fmt.Errorf("encoding ID token claims: %w", err)
 	}
-	signed, err := s.keys.Sign(ctx, "JWT", payload)
+	signed, err := s.keys.Sign(ctx, algorithm, "JWT", payload)
 	if err != nil {
 		return "", fmt.Errorf("signing an ID token: %w", err)
 	}

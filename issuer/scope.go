@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"gatehouse.dev/gatehouse/issuer/store"
 	"gatehouse.dev/gatehouse/token"
@@ -48,19 +49,21 @@ func parseScope(parameter string) (scopes []string, ok bool) {
 type catalog struct {
 	// issuer is the audience of userinfo.
 	issuer string
+	// lifetime is the longest life of any access token.
+	lifetime time.Duration
+	// apis are the APIs by audience.
+	apis map[string]API
 	// owner is the audience of the API that owns a scope.
 	owner map[string]string
-	// introspectors are the clients that are an API, by audience.
-	introspectors map[string][]string
-	roles         map[string][]string
+	roles map[string][]string
 	// scopes are all scopes of APIs, in the order of the configuration.
 	scopes []string
 }
 
 func newCatalog(c Config) *catalog {
-	cat := &catalog{issuer: c.URL, owner: map[string]string{}, introspectors: map[string][]string{}, roles: c.Roles}
+	cat := &catalog{issuer: c.URL, lifetime: c.AccessTokenLifetime, apis: map[string]API{}, owner: map[string]string{}, roles: c.Roles}
 	for _, api := range c.APIs {
-		cat.introspectors[api.Audience] = api.Introspectors
+		cat.apis[api.Audience] = api
 		for _, scope := range api.Scopes {
 			cat.owner[scope] = api.Audience
 			cat.scopes = append(cat.scopes, scope)
@@ -73,7 +76,7 @@ func (c *catalog) knows(scope string) bool { return isOIDCScope(scope) || c.owne
 
 // isAPI tells whether an audience is an API's.
 func (c *catalog) isAPI(audience string) bool {
-	_, known := c.introspectors[audience]
+	_, known := c.apis[audience]
 	return known
 }
 

@@ -103,6 +103,7 @@ func openStore(c Config, now func() time.Time) (store.Store, error) {
 func (s *server) openKeys(ctx context.Context, kek *keys.KEK, d Deps) (err error) {
 	s.refreshKey = kek.Derive("refresh successor")
 	s.keys, err = keys.New(keys.Config{
+		Algorithms:  s.config.algorithms(),
 		PublishLead: s.config.Keys.PublishLead, RotateEvery: s.config.Keys.RotateEvery,
 		Retention: max(s.config.AccessTokenLifetime, s.config.IDTokenLifetime) + 2*skew,
 	}, keys.Deps{Store: s.store, KEK: kek, Logger: d.Logger, Registerer: d.Registerer, Now: d.Now})
@@ -138,7 +139,10 @@ func (s *server) openParts(kek *keys.KEK, d Deps) (err error) {
 		return err
 	}
 	s.admin, err = admin.New(
-		admin.Config{Scopes: s.catalog.scopes, Roles: s.catalog.roleNames()},
+		admin.Config{
+			Scopes: s.catalog.scopes, Roles: s.catalog.roleNames(),
+			Algorithms: s.config.algorithms(), AccessTokenLifetime: s.config.AccessTokenLifetime,
+		},
 		admin.Deps{Store: s.store, Keys: s.keys, Passwords: passwords, Logger: d.Logger},
 	)
 	return err

@@ -2,14 +2,18 @@ package issuer
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
+	"slices"
 	"sort"
 	"strings"
 	"time"
+	"unicode"
 
 	"gatehouse.dev/gatehouse/internal/conf"
 	"gatehouse.dev/gatehouse/internal/serve"
+	"gatehouse.dev/gatehouse/issuer/keys"
 	"gatehouse.dev/gatehouse/issuer/login"
 )
 
@@ -47,6 +51,9 @@ func (c *Config) Validate() (vs conf.Violations) {
 		}
 	}
 	vs = append(vs, c.validateLifetimes()...)
+	for i, algorithm := range c.Keys.Algorithms {
+		vs = append(vs, validateAlgorithm(fmt.Sprintf("keys.algorithms[%d]", i), algorithm)...)
+	}
 	vs = append(vs, c.validateAPIs()...)
 	return append(vs, c.validateRoles()...)
 }
@@ -102,6 +109,7 @@ func (c *Config) validateAPIs() (vs conf.Violations) {
 	audiences, scopes := map[string]string{}, map[string]string{}
 	for i, api := range c.APIs {
 		key := fmt.Sprintf("apis[%d]", i)
+		vs.AddUnder(key, c.validateTokens(api))
 		u, err := url.Parse(api.Audience)
 		switch {
 		case err != nil || !u.IsAbs() || u.Fragment != "" || strings.ContainsAny(api.Audience, " #"):
@@ -125,6 +133,44 @@ func (c *Config) validateAPIs() (vs conf.Violations) {
 				vs.Add(fmt.Sprintf("%s.introspectors[%d]", key, j), nil, "is empty", "name a client's id")
 			}
 		}
+	}
+	return vs
+}
+
+// validateTokens judges what an API wants of its tokens.
+func (c *Config) validateTokens(api API) (vs conf.Violations) {
+	if api.Algorithm != "" {
+		vs = append(vs, validateAlgorithm("algorithm", api.Algorithm)...)
+	}
+	if l := api.AccessTokenLifetime; l != 0 && (l < time.Second || l > c.AccessTokenLifetime) {
+		vs.Add("access_token_lifetime", l, "is out of bounds", fmt.Sprintf("choose 1s to %s, which is issuer.access_token_lifetime", c.AccessTokenLifetime))
+	}
+	for _, name := range slices.Sorted(maps.Keys(api.Claims)) {
+		key, source := "claims."+name, api.Claims[name]
+		if !isClaimName(name) {
+			vs.Add(key, name, "is no claim name", "use at most 64 letters, digits and . _ - : /")
+		}
+		if isReservedClaim(name) {
+			vs.Add(key, name, "is a claim with a meaning of its own", "choose another name")
+		}
+		if claimSources[source] == nil {
+			vs.Add(key, source, "is no source of claims", "use one of "+strings.Join(slices.Sorted(maps.Keys(claimSources)), ", "))
+		}
+	}
+	return vs
+}
+
+// isClaimName keeps claims to what reads the same everywhere; URIs are among
+// them (RFC 7519 §4.2).
+func isClaimName(name string) bool {
+	return name != "" && len(name) <= 64 && !strings.ContainsFunc(name, func(r rune) bool {
+		return r > unicode.MaxASCII || !(unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("._-:/", r))
+	})
+}
+
+func validateAlgorithm(key, algorithm string) (vs conf.Violations) {
+	if !slices.Contains(keys.Algorithms(), algorithm) {
+		vs.Add(key, algorithm, "is no algorithm to sign with", "use one of "+strings.Join(keys.Algorithms(), ", "))
 	}
 	return vs
 }

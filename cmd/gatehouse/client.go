@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	adminv1 "gatehouse.dev/gatehouse/proto/gatehouse/admin/v1"
 )
@@ -46,6 +48,7 @@ var clientTypes = map[string]adminv1.ClientType{
 func newClientAdd(p *program) *cobra.Command {
 	client := &adminv1.Client{}
 	var kind, file string
+	var lifetime time.Duration
 	c := &cobra.Command{
 		Use:   "add",
 		Short: "Add a client, and show its secret once",
@@ -63,6 +66,9 @@ refresh_token).` + howAdministered,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := completeClient(client, kind); err != nil {
 				return err
+			}
+			if lifetime != 0 {
+				client.AccessTokenLifetime = durationpb.New(lifetime)
 			}
 			secret, err := openSecretFile(file)
 			if err != nil {
@@ -86,6 +92,8 @@ refresh_token).` + howAdministered,
 	f.StringArrayVar(&client.Scopes, "scope", nil, "a scope that it may ask for; may be repeated")
 	f.StringArrayVar(&client.RedirectUris, "redirect-uri", nil, "where people come back to after the login; may be repeated (native: http://127.0.0.1/callback)")
 	f.StringArrayVar(&client.GrantTypes, "grant", nil, "a grant type that it may use; may be repeated")
+	f.DurationVar(&lifetime, "access-token-lifetime", 0, "the longest life of its access tokens (default: as long as their APIs allow)")
+	f.StringVar(&client.IdTokenAlgorithm, "id-token-algorithm", "", "what signs its ID tokens, among issuer.keys.algorithms (default ES256)")
 	f.StringVar(&file, "secret-file", "", "write the secret into this file (0600) instead of showing it")
 	return c
 }

@@ -69,6 +69,7 @@ func (c *Config) completeAuthz(dir string) {
 		c.Authz.Issuers = []authz.Issuer{{
 			Issuer:        c.Issuer.URL,
 			JWKSURL:       "http://" + c.Issuer.Listen + "/oauth/keys",
+			Algorithms:    c.Issuer.AccessTokenAlgorithms(),
 			AllowInternal: true,
 			Feed:          c.Issuer.FeedListen,
 			FeedIdentity:  envoy.IssuerIdentity(c.TrustDomain),

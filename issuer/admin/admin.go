@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -31,6 +32,10 @@ type Config struct {
 	Scopes []string
 	// Roles are those that the configuration declares.
 	Roles []string
+	// Algorithms are those that there are signing keys for.
+	Algorithms []string
+	// AccessTokenLifetime bounds a client's own.
+	AccessTokenLifetime time.Duration
 }
 
 // Deps are what the administration works on.
@@ -48,6 +53,7 @@ type Deps struct {
 type Service struct {
 	adminv1.UnimplementedAdminServer
 
+	config Config
 	scopes []string
 	roles  []string
 	deps   Deps
@@ -61,7 +67,7 @@ func New(c Config, d Deps) (*Service, error) {
 	if d.Store == nil || d.Keys == nil || d.Passwords == nil || d.Logger == nil {
 		return nil, errors.New("making the administration: it needs a store, keys, a password hasher and a logger")
 	}
-	return &Service{scopes: slices.Concat(c.Scopes, openIDScopes), roles: slices.Clone(c.Roles), deps: d}, nil
+	return &Service{config: c, scopes: slices.Concat(c.Scopes, openIDScopes), roles: slices.Clone(c.Roles), deps: d}, nil
 }
 
 // invalid is what is wrong with a request, all of it; nil: nothing.

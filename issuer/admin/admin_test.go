@@ -97,11 +97,11 @@ func TestKeyLife(t *testing.T) {
 		return response.GetKeys()
 	}
 	first := list()[0]
-	if first.GetState() != adminv1.KeyState_KEY_STATE_ACTIVE || first.GetAlgorithm() != "ES256" || !first.GetActiveAt().IsValid() || first.GetRetiredAt() != nil {
+	if first.GetState() != adminv1.KeyState_KEY_STATE_ACTIVE || first.GetAlgorithm() != "ES256" || !first.GetActiveAt().IsValid() || !first.GetRetiresAt().IsValid() || !first.GetVerifiesUntil().IsValid() || first.GetRetiredAt() != nil {
 		t.Errorf("the first key is %v", first)
 	}
 	rotated, err := f.RotateKeys(t.Context(), &adminv1.RotateKeysRequest{})
-	if err != nil || rotated.GetNext().GetState() != adminv1.KeyState_KEY_STATE_NEXT || !rotated.GetNext().GetActiveAt().AsTime().After(time.Now()) {
+	if err != nil || len(rotated.GetNext()) != 1 || rotated.GetNext()[0].GetState() != adminv1.KeyState_KEY_STATE_NEXT || !rotated.GetNext()[0].GetActiveAt().AsTime().After(time.Now()) {
 		t.Errorf("the next key is %v, %v", rotated, err)
 	}
 	if _, err := f.PurgeKey(t.Context(), &adminv1.PurgeKeyRequest{Id: first.GetId()}); err != nil {
@@ -111,12 +111,14 @@ func TestKeyLife(t *testing.T) {
 		if k.GetId() == first.GetId() && (k.GetState() != adminv1.KeyState_KEY_STATE_PURGED || k.GetActiveAt() != nil) {
 			t.Errorf("the purged key is %v", k)
 		}
-		if k.GetId() == rotated.GetNext().GetId() && k.GetState() != adminv1.KeyState_KEY_STATE_ACTIVE {
+		if k.GetId() == rotated.GetNext()[0].GetId() && k.GetState() != adminv1.KeyState_KEY_STATE_ACTIVE {
 			t.Errorf("its replacement is %v", k)
 		}
 	}
 	_, err = f.PurgeKey(t.Context(), &adminv1.PurgeKeyRequest{Id: "none"})
 	wants(t, "an unknown key", err, codes.NotFound, "gatehouse keys list")
+	_, err = f.RotateKeys(t.Context(), &adminv1.RotateKeysRequest{Algorithm: "ES384"})
+	wants(t, "an unknown algorithm", err, codes.NotFound, "ES384")
 }
 
 // Over the socket everything is as it is in process.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -35,6 +36,7 @@ func (s *Service) checkClient(c store.Client) (vs conf.Violations) {
 		vs.Add("type", nil, "is missing", "write confidential, public or native")
 	}
 	unknown(&vs, "scopes", c.Scopes, s.scopes, "is no scope of any API", "declare it under issuer.apis")
+	s.checkTokens(&vs, c)
 	checkGrants(&vs, c)
 	checkRedirects(&vs, c)
 	return vs
@@ -56,6 +58,16 @@ func checkClientID(vs *conf.Violations, id string) {
 func checkName(vs *conf.Violations, name string) {
 	if !utf8.ValidString(name) || utf8.RuneCountInString(name) > maxName || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		vs.Add("name", name, "cannot be shown", fmt.Sprintf("write at most %d printable characters", maxName))
+	}
+}
+
+// checkTokens judges what the client wants of its tokens.
+func (s *Service) checkTokens(vs *conf.Violations, c store.Client) {
+	if most := s.config.AccessTokenLifetime; c.AccessTokenLifetime != 0 && (c.AccessTokenLifetime < time.Second || c.AccessTokenLifetime > most) {
+		vs.Add("access_token_lifetime", c.AccessTokenLifetime, "is out of bounds", fmt.Sprintf("choose 1s to %s, which is issuer.access_token_lifetime", most))
+	}
+	if c.IDTokenAlgorithm != "" && !slices.Contains(s.config.Algorithms, c.IDTokenAlgorithm) {
+		vs.Add("id_token_algorithm", c.IDTokenAlgorithm, "has no signing keys", "use one of "+strings.Join(s.config.Algorithms, ", ")+", or add it to issuer.keys.algorithms")
 	}
 }
 

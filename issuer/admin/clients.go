@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"gatehouse.dev/gatehouse/issuer/store"
@@ -52,6 +53,7 @@ func fromMessage(m *adminv1.Client) store.Client {
 		ID: m.GetId(), Name: m.GetName(), Type: clientTypes[m.GetType()],
 		GrantTypes:   slices.Clone(m.GetGrantTypes()),
 		RedirectURIs: slices.Clone(m.GetRedirectUris()), Scopes: slices.Clone(m.GetScopes()),
+		AccessTokenLifetime: m.GetAccessTokenLifetime().AsDuration(), IDTokenAlgorithm: m.GetIdTokenAlgorithm(),
 	}
 	if c.ID == "" {
 		c.ID = store.NewID(clientIDPrefix)
@@ -71,7 +73,10 @@ func fromMessage(m *adminv1.Client) store.Client {
 func clientMessage(c store.Client) *adminv1.Client {
 	m := &adminv1.Client{
 		Id: c.ID, Name: c.Name, GrantTypes: c.GrantTypes, RedirectUris: c.RedirectURIs,
-		Scopes: c.Scopes, CreatedAt: timestamppb.New(c.CreatedAt),
+		Scopes: c.Scopes, CreatedAt: timestamppb.New(c.CreatedAt), IdTokenAlgorithm: c.IDTokenAlgorithm,
+	}
+	if c.AccessTokenLifetime > 0 {
+		m.AccessTokenLifetime = durationpb.New(c.AccessTokenLifetime)
 	}
 	for message, kind := range clientTypes {
 		if kind == c.Type {

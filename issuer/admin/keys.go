@@ -17,10 +17,11 @@ var keyStates = map[store.KeyState]adminv1.KeyState{
 	store.KeyPurged:  adminv1.KeyState_KEY_STATE_PURGED,
 }
 
-func keyMessage(k store.Key) *adminv1.Key {
+func (s *Service) keyMessage(k store.Key) *adminv1.Key {
 	m := &adminv1.Key{
 		Id: k.ID, Algorithm: k.Algorithm, State: keyStates[k.State],
 		CreatedAt: stamp(k.CreatedAt), RetiredAt: stamp(k.RetiredAt),
+		RetiresAt: stamp(s.deps.Keys.RetiresAt(k)), VerifiesUntil: stamp(s.deps.Keys.VerifiesUntil(k)),
 	}
 	if k.State != store.KeyPurged {
 		m.ActiveAt = stamp(k.ActiveAt)
@@ -44,18 +45,22 @@ func (s *Service) ListKeys(ctx context.Context, _ *adminv1.ListKeysRequest) (*ad
 	}
 	response := &adminv1.ListKeysResponse{}
 	for _, k := range all {
-		response.Keys = append(response.Keys, keyMessage(k))
+		response.Keys = append(response.Keys, s.keyMessage(k))
 	}
 	return response, nil
 }
 
 // RotateKeys implements adminv1.AdminServer.
-func (s *Service) RotateKeys(ctx context.Context, _ *adminv1.RotateKeysRequest) (*adminv1.RotateKeysResponse, error) {
-	next, err := s.deps.Keys.Rotate(ctx)
+func (s *Service) RotateKeys(ctx context.Context, request *adminv1.RotateKeysRequest) (*adminv1.RotateKeysResponse, error) {
+	next, err := s.deps.Keys.Rotate(ctx, request.GetAlgorithm())
 	if err != nil {
-		return nil, answer(err, "key", "")
+		return nil, answer(err, "key", request.GetAlgorithm())
 	}
-	return &adminv1.RotateKeysResponse{Next: keyMessage(next)}, nil
+	response := &adminv1.RotateKeysResponse{}
+	for _, k := range next {
+		response.Next = append(response.Next, s.keyMessage(k))
+	}
+	return response, nil
 }
 
 // PurgeKey implements adminv1.AdminServer.

@@ -35,7 +35,7 @@ type AccessRules struct {
 func NewAccessTokens(r *Ring, rules AccessRules) (*AccessTokens, error) {
 	a := &AccessTokens{ring: r}
 	verifier, err := token.NewVerifier(token.VerifierConfig{
-		Issuer: rules.Issuer, Algorithms: []token.Algorithm{token.Algorithm(ES256)},
+		Issuer: rules.Issuer, Algorithms: everyAlgorithm(),
 		Types: []string{accessTokenType}, Skew: rules.Skew, MaxLifetime: rules.MaxLifetime,
 		Now: r.now, Keys: func() *token.KeySet { return a.keys.of(r.current.Load()) },
 	})
@@ -46,9 +46,18 @@ func NewAccessTokens(r *Ring, rules AccessRules) (*AccessTokens, error) {
 	return a, nil
 }
 
-// SignAccessToken signs claims as an access token.
-func (a *AccessTokens) SignAccessToken(ctx context.Context, claims []byte) (string, error) {
-	_, input, signature, err := a.ring.sign(ctx, accessTokenType, claims)
+// everyAlgorithm is all that the ring may ever have signed with: which of them
+// a key is for is said by the key (RFC 8725 §3.1).
+func everyAlgorithm() (all []token.Algorithm) {
+	for _, name := range Algorithms() {
+		all = append(all, token.Algorithm(name))
+	}
+	return all
+}
+
+// SignAccessToken signs claims as an access token with an algorithm.
+func (a *AccessTokens) SignAccessToken(ctx context.Context, algorithm string, claims []byte) (string, error) {
+	_, input, signature, err := a.ring.sign(ctx, algorithm, accessTokenType, claims)
 	if err != nil {
 		return "", err
 	}

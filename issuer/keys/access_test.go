@@ -25,7 +25,7 @@ func accessClaims(issuer string, life time.Duration, more string) []byte {
 // No token leaves that a gateway would refuse.
 func TestAccessTokensAreVerifiedBeforeTheyLeave(t *testing.T) {
 	a := newAccessTokens(t, loaded(t, testConfig, openStore(t), newKEK()))
-	signed, err := a.SignAccessToken(t.Context(), accessClaims("https://issuer.example", 10*time.Minute, ""))
+	signed, err := a.SignAccessToken(t.Context(), ES256, accessClaims("https://issuer.example", 10*time.Minute, ""))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +41,7 @@ func TestAccessTokensAreVerifiedBeforeTheyLeave(t *testing.T) {
 		"no claims":      []byte("{}"),
 		"too large":      accessClaims("https://issuer.example", time.Minute, `,"x":"`+strings.Repeat("y", 9000)+`"`),
 	} {
-		if signed, err := a.SignAccessToken(t.Context(), row); err == nil {
+		if signed, err := a.SignAccessToken(t.Context(), ES256, row); err == nil {
 			t.Errorf("%s: %s left", name, signed)
 		}
 	}
@@ -51,14 +51,14 @@ func TestAccessTokensFollowTheKeys(t *testing.T) {
 	r := loaded(t, testConfig, openStore(t), newKEK())
 	a := newAccessTokens(t, r)
 	claims := accessClaims("https://issuer.example", time.Minute, "")
-	old, err := a.SignAccessToken(t.Context(), claims)
+	old, err := a.SignAccessToken(t.Context(), ES256, claims)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := r.Purge(t.Context(), signsWith(t, r)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.SignAccessToken(t.Context(), claims); err != nil {
+	if _, err := a.SignAccessToken(t.Context(), ES256, claims); err != nil {
 		t.Errorf("after a purge: %v", err)
 	}
 	if _, err := a.Verify(t.Context(), old); err == nil {
@@ -70,7 +70,7 @@ func BenchmarkSignAccessToken(b *testing.B) {
 	a := newAccessTokens(b, loaded(b, testConfig, openStore(b), newKEK()))
 	claims := accessClaims("https://issuer.example", 10*time.Minute, "")
 	for b.Loop() {
-		if _, err := a.SignAccessToken(b.Context(), claims); err != nil {
+		if _, err := a.SignAccessToken(b.Context(), ES256, claims); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -23,7 +23,7 @@ func (p *publishedKeys) of(s *snapshot) *token.KeySet {
 	if last := p.last.Load(); last != nil && last.of == s {
 		return last.set
 	}
-	set, err := token.ParseKeySet(s.jwks, []token.Algorithm{token.Algorithm(ES256)})
+	set, err := token.ParseKeySet(s.jwks, everyAlgorithm())
 	if err != nil {
 		set = nil
 	}

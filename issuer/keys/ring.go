@@ -38,8 +38,9 @@ const (
 
 // Config is how keys are scheduled.
 type Config struct {
-	// Algorithm new keys are made for; empty: ES256.
-	Algorithm string
+	// Algorithms are those to sign with, each with keys of its own; empty:
+	// ES256.
+	Algorithms []string
 	// PublishLead is how long a key is published before it signs. It must be
 	// longer than verifiers cache key sets (Envoy: 10 minutes).
 	PublishLead time.Duration
@@ -62,34 +63,39 @@ type Deps struct {
 
 // Ring is the signing keys. It is safe for parallel use.
 type Ring struct {
-	schedule schedule
-	store    store.Keys
-	sealer   sealer
-	logger   *slog.Logger
-	now      func() time.Time
+	timetable timetable
+	store     store.Keys
+	sealer    sealer
+	logger    *slog.Logger
+	now       func() time.Time
 
 	current atomic.Pointer[snapshot]
 	// changing serialises changes, so that snapshots replace one another in
 	// the order of their transactions.
 	changing sync.Mutex
+	drafts   drafts
 	kick     chan struct{}
 }
 
 // snapshot is the keys at one moment.
 type snapshot struct {
-	keys   []store.Key
-	jwks   []byte
-	active *signer
+	keys []store.Key
+	jwks []byte
+	// active has the key that signs, by algorithm.
+	active map[string]*signer
 }
 
 // New makes a Ring; Load must follow before it signs.
 func New(c Config, d Deps) (*Ring, error) {
-	if c.Algorithm == "" {
-		c.Algorithm = ES256
+	if len(c.Algorithms) == 0 {
+		c.Algorithms = []string{ES256}
+	}
+	for _, algorithm := range c.Algorithms {
+		if generators[algorithm] == nil {
+			return nil, fmt.Errorf("making signing keys: the algorithm %q is not supported: use some of %v", algorithm, Algorithms())
+		}
 	}
 	switch {
-	case generators[c.Algorithm] == nil:
-		return nil, fmt.Errorf("making signing keys: the algorithm %q is not supported: use ES256", c.Algorithm)
 	case c.PublishLead < 0 || c.RotateEvery <= c.PublishLead || c.Retention <= 0:
 		return nil, fmt.Errorf("making signing keys: a publish lead of %s, rotation every %s and a retention of %s do not fit: keys rotate less often than their publish lead", c.PublishLead, c.RotateEvery, c.Retention)
 	}
@@ -97,38 +103,53 @@ func New(c Config, d Deps) (*Ring, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Ring{store: d.Store, sealer: sealer, logger: d.Logger, now: d.Now, kick: make(chan struct{}, 1)}
+	r := &Ring{
+		store: d.Store, sealer: sealer, logger: d.Logger, now: d.Now, kick: make(chan struct{}, 1),
+		timetable: timetable{}, drafts: drafts{sealer: sealer, made: map[string]store.Key{}},
+	}
 	if r.now == nil {
 		r.now = time.Now
 	}
-	r.schedule = schedule{lead: c.PublishLead, every: c.RotateEvery, retention: c.Retention,
-		make: func(now time.Time) (store.Key, error) { return sealer.generate(c.Algorithm, now) }}
-	if d.Registerer != nil {
-		if err := d.Registerer.Register(r.age()); err != nil {
-			return nil, fmt.Errorf("registering key metrics: %w", err)
+	for _, algorithm := range c.Algorithms {
+		r.timetable[algorithm] = schedule{
+			algorithm: algorithm, lead: c.PublishLead, every: c.RotateEvery, retention: c.Retention,
+			make: func(now time.Time) (store.Key, error) { return r.drafts.make(algorithm, now) },
 		}
 	}
-	return r, nil
+	return r, r.registerAges(d.Registerer)
 }
 
-func (r *Ring) age() prometheus.Collector {
-	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "gatehouse_issuer_signing_key_age_seconds",
-		Help: "How long the active signing key has signed; -1: there is none.",
-	}, func() float64 {
-		if s := r.current.Load(); s != nil {
-			if k, ok := find(s.keys, s.active.id); ok {
-				return r.now().Sub(k.ActiveAt).Seconds()
-			}
+// registerAges shows how old the key of each algorithm is.
+func (r *Ring) registerAges(registerer prometheus.Registerer) error {
+	if registerer == nil {
+		return nil
+	}
+	for algorithm := range r.timetable {
+		gauge := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name:        "gatehouse_issuer_signing_key_age_seconds",
+			Help:        "How long the active signing key has signed, by algorithm; -1: there is none.",
+			ConstLabels: prometheus.Labels{"algorithm": algorithm},
+		}, func() float64 { return r.age(algorithm) })
+		if err := registerer.Register(gauge); err != nil {
+			return fmt.Errorf("registering key metrics: %w", err)
 		}
-		return -1
-	})
+	}
+	return nil
+}
+
+func (r *Ring) age(algorithm string) float64 {
+	if s := r.current.Load(); s != nil && s.active[algorithm] != nil {
+		if k, ok := find(s.keys, s.active[algorithm].id); ok {
+			return r.now().Sub(k.ActiveAt).Seconds()
+		}
+	}
+	return -1
 }
 
 // Load reads the keys, makes the first one where there is none, and does what
 // is due. It must succeed before the Ring signs.
 func (r *Ring) Load(ctx context.Context) error {
-	_, err := r.change(ctx, r.schedule.due)
+	_, err := r.change(ctx, r.timetable.due)
 	return err
 }
 
@@ -140,7 +161,7 @@ func (r *Ring) Run(ctx context.Context) error {
 			r.logger.Error("keeping the signing keys to their schedule failed; the last good ones stay", "error", err)
 			wait = pause
 		} else if s := r.current.Load(); s != nil {
-			wait = min(wait, max(0, r.schedule.wake(s.keys).Sub(r.now())))
+			wait = min(wait, max(0, r.timetable.wake(s.keys).Sub(r.now())))
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -158,32 +179,49 @@ func (r *Ring) Run(ctx context.Context) error {
 func (r *Ring) change(ctx context.Context, change func([]store.Key, time.Time) (store.KeyChange, error)) ([]store.Key, error) {
 	r.changing.Lock()
 	defer r.changing.Unlock()
+	if err := r.draft(ctx, change); err != nil {
+		return nil, err
+	}
 	stored, err := r.store.UpdateKeys(ctx, func(keys []store.Key) (store.KeyChange, error) {
 		return change(keys, r.now().UTC())
 	})
 	if err != nil {
 		return nil, fmt.Errorf("changing the signing keys: %w", err)
 	}
+	r.drafts.used(stored)
 	return stored, r.adopt(stored)
 }
 
-// adopt makes a snapshot of the stored keys the current one. The active key is
+// draft generates the keys that a change will need, ahead of its transaction.
+// Its verdict is the transaction's to give.
+func (r *Ring) draft(ctx context.Context, change func([]store.Key, time.Time) (store.KeyChange, error)) error {
+	keys, err := r.store.ListKeys(ctx)
+	if err != nil {
+		return fmt.Errorf("reading the signing keys: %w", err)
+	}
+	_, _ = change(keys, r.now().UTC())
+	return nil
+}
+
+// adopt makes a snapshot of the stored keys the current one. An active key is
 // unsealed only when it is another than before.
 func (r *Ring) adopt(stored []store.Key) error {
 	before := r.current.Load()
-	active := sorted(stored).active
-	if active == nil {
-		return errors.New("adopting the signing keys: none is active")
-	}
-	s := &snapshot{keys: stored, jwks: keySet(stored)}
-	if before != nil && before.active.id == active.ID {
-		s.active = before.active
-	} else {
+	s := &snapshot{keys: stored, jwks: keySet(stored), active: map[string]*signer{}}
+	for algorithm := range r.timetable {
+		active := sorted(of(stored, algorithm)).active
+		if active == nil {
+			return fmt.Errorf("adopting the signing keys: none of %s is active", algorithm)
+		}
+		if before != nil && before.active[algorithm].id == active.ID {
+			s.active[algorithm] = before.active[algorithm]
+			continue
+		}
 		unsealed, err := r.sealer.signer(*active)
 		if err != nil {
 			return err
 		}
-		s.active = unsealed
+		s.active[algorithm] = unsealed
 		r.logger.Info("signing with another key", "kid", active.ID, "algorithm", active.Algorithm)
 	}
 	r.current.Store(s)
@@ -203,9 +241,9 @@ func keySet(keys []store.Key) []byte {
 }
 
 // Sign signs claims (a JSON object) as a compact JWS of this typ with the
-// active key, and verifies the signature before returning it.
-func (r *Ring) Sign(ctx context.Context, typ string, claims []byte) (string, error) {
-	active, input, signature, err := r.sign(ctx, typ, claims)
+// active key of an algorithm, and verifies the signature before returning it.
+func (r *Ring) Sign(ctx context.Context, algorithm, typ string, claims []byte) (string, error) {
+	active, input, signature, err := r.sign(ctx, algorithm, typ, claims)
 	if err != nil {
 		return "", err
 	}
@@ -215,7 +253,7 @@ func (r *Ring) Sign(ctx context.Context, typ string, claims []byte) (string, err
 	return join(input, signature), nil
 }
 
-func (r *Ring) sign(ctx context.Context, typ string, claims []byte) (active *signer, input, signature []byte, err error) {
+func (r *Ring) sign(ctx context.Context, algorithm, typ string, claims []byte) (active *signer, input, signature []byte, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, nil, err
 	}
@@ -226,9 +264,15 @@ func (r *Ring) sign(ctx context.Context, typ string, claims []byte) (active *sig
 	if !json.Valid(claims) {
 		return nil, nil, nil, errors.New("signing: the claims are not JSON")
 	}
-	input, signature, err = s.active.compact(typ, claims)
-	return s.active, input, signature, err
+	if active = s.active[algorithm]; active == nil {
+		return nil, nil, nil, fmt.Errorf("signing: there are no keys for %q, only for %v: add it to issuer.keys.algorithms", algorithm, r.Algorithms())
+	}
+	input, signature, err = active.compact(typ, claims)
+	return active, input, signature, err
 }
+
+// Algorithms are those that the ring signs with, sorted.
+func (r *Ring) Algorithms() []string { return r.timetable.algorithms() }
 
 // JWKS is the published JWK set: next, active and retired keys. Empty before
 // Load.
@@ -243,5 +287,5 @@ func (r *Ring) JWKS() []byte {
 // MaxAge is how long JWKS may be cached: well below the publish lead, so that
 // no cache lacks a key that signs.
 func (r *Ring) MaxAge() time.Duration {
-	return min(r.schedule.lead/2, longestCache).Truncate(time.Second)
+	return min(r.timetable.any().lead/2, longestCache).Truncate(time.Second)
 }

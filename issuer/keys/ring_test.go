@@ -74,7 +74,7 @@ func published(t *testing.T, r *Ring) (kids []string) {
 // signsWith is the kid of a fresh signature, verified against the key set.
 func signsWith(t *testing.T, r *Ring) string {
 	t.Helper()
-	signed, err := r.Sign(t.Context(), "JWT", []byte(`{"sub":"x"}`))
+	signed, err := r.Sign(t.Context(), ES256, "JWT", []byte(`{"sub":"x"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func states(t *testing.T, r *Ring) (states []store.KeyState) {
 
 func TestHeaderAndKeySet(t *testing.T) {
 	r := loaded(t, testConfig, openStore(t), newKEK())
-	signed, err := r.Sign(t.Context(), "at+jwt", []byte(`{"iss":"x"}`))
+	signed, err := r.Sign(t.Context(), ES256, "at+jwt", []byte(`{"iss":"x"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +136,7 @@ func TestHeaderAndKeySet(t *testing.T) {
 		}
 	}
 	for name, claims := range map[string]string{"not JSON": "{", "empty": ""} {
-		if _, err := r.Sign(t.Context(), "JWT", []byte(claims)); err == nil {
+		if _, err := r.Sign(t.Context(), ES256, "JWT", []byte(claims)); err == nil {
 			t.Errorf("signed claims that are %s", name)
 		}
 	}
@@ -144,7 +144,7 @@ func TestHeaderAndKeySet(t *testing.T) {
 
 func TestRingRefusesToSignUnloaded(t *testing.T) {
 	r := newRing(t, testConfig, openStore(t), newKEK())
-	if _, err := r.Sign(t.Context(), "JWT", []byte("{}")); err == nil {
+	if _, err := r.Sign(t.Context(), ES256, "JWT", []byte("{}")); err == nil {
 		t.Error("signed without keys")
 	}
 	if string(r.JWKS()) != `{"keys":[]}` {
@@ -157,7 +157,7 @@ func TestNewRefusesSchedulesThatCannotBe(t *testing.T) {
 		"lead as long as the life": {PublishLead: time.Hour, RotateEvery: time.Hour, Retention: time.Minute},
 		"no retention":             {PublishLead: time.Minute, RotateEvery: time.Hour},
 		"negative lead":            {PublishLead: -1, RotateEvery: time.Hour, Retention: time.Minute},
-		"symmetric algorithm":      {Algorithm: "HS256", PublishLead: time.Minute, RotateEvery: time.Hour, Retention: time.Minute},
+		"symmetric algorithm":      {Algorithms: []string{"ES256", "HS256"}, PublishLead: time.Minute, RotateEvery: time.Hour, Retention: time.Minute},
 	} {
 		if _, err := New(c, Deps{Store: openStore(t), KEK: newKEK()}); err == nil {
 			t.Errorf("%s: accepted", name)
@@ -217,7 +217,7 @@ func TestSignWhileKeysChange(t *testing.T) {
 					return
 				default:
 				}
-				if _, err := r.Sign(t.Context(), "JWT", []byte("{}")); err != nil {
+				if _, err := r.Sign(t.Context(), ES256, "JWT", []byte("{}")); err != nil {
 					t.Error(err)
 					return
 				}
@@ -225,7 +225,7 @@ func TestSignWhileKeysChange(t *testing.T) {
 		})
 	}
 	for range 10 {
-		if _, err := r.Rotate(t.Context()); err != nil {
+		if _, err := r.Rotate(t.Context(), ES256); err != nil {
 			t.Error(err)
 		}
 		if err := r.Load(t.Context()); err != nil {
@@ -260,12 +260,12 @@ func (f faulty) Sign(payload []byte, key any) ([]byte, error) {
 
 func TestFaultySignaturesDoNotLeave(t *testing.T) {
 	r := loaded(t, testConfig, openStore(t), newKEK())
-	active := r.current.Load().active
+	active := r.current.Load().active[ES256]
 	active.sign = faulty{active.sign}
-	if signed, err := r.Sign(t.Context(), "JWT", []byte("{}")); err == nil {
+	if signed, err := r.Sign(t.Context(), ES256, "JWT", []byte("{}")); err == nil {
 		t.Errorf("%s left", signed)
 	}
-	if signed, err := newAccessTokens(t, r).SignAccessToken(t.Context(), accessClaims("https://issuer.example", time.Minute, "")); err == nil {
+	if signed, err := newAccessTokens(t, r).SignAccessToken(t.Context(), ES256, accessClaims("https://issuer.example", time.Minute, "")); err == nil {
 		t.Errorf("%s left", signed)
 	}
 }

@@ -10,8 +10,9 @@ import (
 // purgedKept is how long the list of keys remembers a purged one.
 const purgedKept = 365 * 24 * time.Hour
 
-// schedule is how keys go from next over active to retired.
+// schedule is how the keys of an algorithm go from next over active to retired.
 type schedule struct {
+	algorithm string
 	// lead is how long a key is published before it signs.
 	lead time.Duration
 	// every is how long a key signs.

@@ -26,6 +26,16 @@ func run(t *testing.T, r *Ring) {
 	synctest.Wait()
 }
 
+// rotate publishes the one next key of a Ring.
+func rotate(t *testing.T, r *Ring) (store.Key, error) {
+	t.Helper()
+	next, err := r.Rotate(t.Context(), ES256)
+	if err != nil || len(next) != 1 {
+		return store.Key{}, errors.Join(err, errors.New("rotating made no single key"))
+	}
+	return next[0], nil
+}
+
 // pass lets time go by in a bubble.
 func pass(d time.Duration) {
 	timer := time.NewTimer(d)
@@ -78,11 +88,11 @@ func TestRotateRespectsTheLead(t *testing.T) {
 		r := loaded(t, testConfig, openStore(t), newKEK())
 		run(t, r)
 		first := signsWith(t, r)
-		next, err := r.Rotate(t.Context())
+		next, err := rotate(t, r)
 		if err != nil || next.State != store.KeyNext {
 			t.Fatalf("%+v, %v", next, err)
 		}
-		if again, err := r.Rotate(t.Context()); err != nil || again.ID != next.ID {
+		if again, err := rotate(t, r); err != nil || again.ID != next.ID {
 			t.Errorf("rotating twice makes another key: %v, %v", again.ID, err)
 		}
 		if !slices.Contains(published(t, r), next.ID) || signsWith(t, r) != first {
@@ -105,7 +115,7 @@ func TestLoadCatchesUp(t *testing.T) {
 		db, kek := openStore(t), newKEK()
 		stopped := loaded(t, testConfig, db, kek)
 		pass(time.Minute)
-		next, err := stopped.Rotate(t.Context())
+		next, err := rotate(t, stopped)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -121,7 +131,7 @@ func TestPurge(t *testing.T) {
 	db := openStore(t)
 	r := loaded(t, testConfig, db, newKEK())
 	first := signsWith(t, r)
-	next, err := r.Rotate(t.Context())
+	next, err := rotate(t, r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,12 +167,12 @@ func TestPurgeOfOthersKeepsTheActiveOne(t *testing.T) {
 		r := loaded(t, testConfig, openStore(t), newKEK())
 		run(t, r)
 		retired := signsWith(t, r)
-		if _, err := r.Rotate(t.Context()); err != nil {
+		if _, err := r.Rotate(t.Context(), ES256); err != nil {
 			t.Fatal(err)
 		}
 		pass(testConfig.PublishLead + time.Second)
 		active := signsWith(t, r)
-		next, err := r.Rotate(t.Context())
+		next, err := rotate(t, r)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -35,6 +35,11 @@ type Client struct {
 	BackchannelLogoutURI string
 	// Scopes are what the client may ask for.
 	Scopes []string
+	// AccessTokenLifetime is the longest life of its access tokens; zero: as
+	// long as their APIs allow.
+	AccessTokenLifetime time.Duration
+	// IDTokenAlgorithm signs its ID tokens; empty: ES256.
+	IDTokenAlgorithm string
 	// CreatedAt is kept by the store.
 	CreatedAt time.Time
 	// NotBefore: what was issued to the client at or before it (Unix seconds)

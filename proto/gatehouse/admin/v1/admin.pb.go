@@ -11,6 +11,7 @@ package adminv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -142,10 +143,14 @@ type Client struct {
 	GrantTypes   []string               `protobuf:"bytes,4,rep,name=grant_types,json=grantTypes,proto3" json:"grant_types,omitempty"`
 	RedirectUris []string               `protobuf:"bytes,5,rep,name=redirect_uris,json=redirectUris,proto3" json:"redirect_uris,omitempty"`
 	// The scopes that the client may ask for.
-	Scopes        []string               `protobuf:"bytes,6,rep,name=scopes,proto3" json:"scopes,omitempty"`
-	CreatedAt     *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Scopes    []string               `protobuf:"bytes,6,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	// The longest life of its access tokens; unset: as long as their APIs allow.
+	AccessTokenLifetime *durationpb.Duration `protobuf:"bytes,20,opt,name=access_token_lifetime,json=accessTokenLifetime,proto3" json:"access_token_lifetime,omitempty"`
+	// What signs its ID tokens; empty: ES256.
+	IdTokenAlgorithm string `protobuf:"bytes,21,opt,name=id_token_algorithm,json=idTokenAlgorithm,proto3" json:"id_token_algorithm,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Client) Reset() {
@@ -225,6 +230,20 @@ func (x *Client) GetCreatedAt() *timestamppb.Timestamp {
 		return x.CreatedAt
 	}
 	return nil
+}
+
+func (x *Client) GetAccessTokenLifetime() *durationpb.Duration {
+	if x != nil {
+		return x.AccessTokenLifetime
+	}
+	return nil
+}
+
+func (x *Client) GetIdTokenAlgorithm() string {
+	if x != nil {
+		return x.IdTokenAlgorithm
+	}
+	return ""
 }
 
 type CreateClientRequest struct {
@@ -1168,8 +1187,13 @@ type Key struct {
 	State     KeyState               `protobuf:"varint,3,opt,name=state,proto3,enum=gatehouse.admin.v1.KeyState" json:"state,omitempty"`
 	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
 	// When it began to sign, or will; unset for purged keys.
-	ActiveAt      *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=active_at,json=activeAt,proto3" json:"active_at,omitempty"`
-	RetiredAt     *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=retired_at,json=retiredAt,proto3" json:"retired_at,omitempty"`
+	ActiveAt  *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=active_at,json=activeAt,proto3" json:"active_at,omitempty"`
+	RetiredAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=retired_at,json=retiredAt,proto3" json:"retired_at,omitempty"`
+	// When it stops signing, or stopped; unset for a key that never signed.
+	RetiresAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=retires_at,json=retiresAt,proto3" json:"retires_at,omitempty"`
+	// Until when a token that it signed may be alive, if it signed no more from
+	// now on; unset where there can be none.
+	VerifiesUntil *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=verifies_until,json=verifiesUntil,proto3" json:"verifies_until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1242,6 +1266,20 @@ func (x *Key) GetActiveAt() *timestamppb.Timestamp {
 func (x *Key) GetRetiredAt() *timestamppb.Timestamp {
 	if x != nil {
 		return x.RetiredAt
+	}
+	return nil
+}
+
+func (x *Key) GetRetiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RetiresAt
+	}
+	return nil
+}
+
+func (x *Key) GetVerifiesUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.VerifiesUntil
 	}
 	return nil
 }
@@ -1327,7 +1365,9 @@ func (x *ListKeysResponse) GetKeys() []*Key {
 }
 
 type RotateKeysRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whose key to rotate; empty: every algorithm's.
+	Algorithm     string `protobuf:"bytes,1,opt,name=algorithm,proto3" json:"algorithm,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1362,9 +1402,16 @@ func (*RotateKeysRequest) Descriptor() ([]byte, []int) {
 	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
+func (x *RotateKeysRequest) GetAlgorithm() string {
+	if x != nil {
+		return x.Algorithm
+	}
+	return ""
+}
+
 type RotateKeysResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Next          *Key                   `protobuf:"bytes,1,opt,name=next,proto3" json:"next,omitempty"`
+	Next          []*Key                 `protobuf:"bytes,1,rep,name=next,proto3" json:"next,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1399,7 +1446,7 @@ func (*RotateKeysResponse) Descriptor() ([]byte, []int) {
 	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
-func (x *RotateKeysResponse) GetNext() *Key {
+func (x *RotateKeysResponse) GetNext() []*Key {
 	if x != nil {
 		return x.Next
 	}
@@ -1490,7 +1537,7 @@ var File_gatehouse_admin_v1_admin_proto protoreflect.FileDescriptor
 
 const file_gatehouse_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x1egatehouse/admin/v1/admin.proto\x12\x12gatehouse.admin.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf9\x01\n" +
+	"\x1egatehouse/admin/v1/admin.proto\x12\x12gatehouse.admin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf6\x02\n" +
 	"\x06Client\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x122\n" +
@@ -1500,7 +1547,9 @@ const file_gatehouse_admin_v1_admin_proto_rawDesc = "" +
 	"\rredirect_uris\x18\x05 \x03(\tR\fredirectUris\x12\x16\n" +
 	"\x06scopes\x18\x06 \x03(\tR\x06scopes\x129\n" +
 	"\n" +
-	"created_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\"I\n" +
+	"created_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12M\n" +
+	"\x15access_token_lifetime\x18\x14 \x01(\v2\x19.google.protobuf.DurationR\x13accessTokenLifetime\x12,\n" +
+	"\x12id_token_algorithm\x18\x15 \x01(\tR\x10idTokenAlgorithm\"I\n" +
 	"\x13CreateClientRequest\x122\n" +
 	"\x06client\x18\x01 \x01(\v2\x1a.gatehouse.admin.v1.ClientR\x06client\"b\n" +
 	"\x14CreateClientResponse\x122\n" +
@@ -1544,7 +1593,7 @@ const file_gatehouse_admin_v1_admin_proto_rawDesc = "" +
 	"\x12RevokeUserResponse\"%\n" +
 	"\x13RevokeClientRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\x16\n" +
-	"\x14RevokeClientResponse\"\x96\x02\n" +
+	"\x14RevokeClientResponse\"\x94\x03\n" +
 	"\x03Key\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n" +
 	"\talgorithm\x18\x02 \x01(\tR\talgorithm\x122\n" +
@@ -1553,13 +1602,17 @@ const file_gatehouse_admin_v1_admin_proto_rawDesc = "" +
 	"created_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x127\n" +
 	"\tactive_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bactiveAt\x129\n" +
 	"\n" +
-	"retired_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tretiredAt\"\x11\n" +
+	"retired_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tretiredAt\x129\n" +
+	"\n" +
+	"retires_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tretiresAt\x12A\n" +
+	"\x0everifies_until\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\rverifiesUntil\"\x11\n" +
 	"\x0fListKeysRequest\"?\n" +
 	"\x10ListKeysResponse\x12+\n" +
-	"\x04keys\x18\x01 \x03(\v2\x17.gatehouse.admin.v1.KeyR\x04keys\"\x13\n" +
-	"\x11RotateKeysRequest\"A\n" +
+	"\x04keys\x18\x01 \x03(\v2\x17.gatehouse.admin.v1.KeyR\x04keys\"1\n" +
+	"\x11RotateKeysRequest\x12\x1c\n" +
+	"\talgorithm\x18\x01 \x01(\tR\talgorithm\"A\n" +
 	"\x12RotateKeysResponse\x12+\n" +
-	"\x04next\x18\x01 \x01(\v2\x17.gatehouse.admin.v1.KeyR\x04next\"!\n" +
+	"\x04next\x18\x01 \x03(\v2\x17.gatehouse.admin.v1.KeyR\x04next\"!\n" +
 	"\x0fPurgeKeyRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\x12\n" +
 	"\x10PurgeKeyResponse*w\n" +
@@ -1641,54 +1694,58 @@ var file_gatehouse_admin_v1_admin_proto_goTypes = []any{
 	(*PurgeKeyRequest)(nil),            // 29: gatehouse.admin.v1.PurgeKeyRequest
 	(*PurgeKeyResponse)(nil),           // 30: gatehouse.admin.v1.PurgeKeyResponse
 	(*timestamppb.Timestamp)(nil),      // 31: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 32: google.protobuf.Duration
 }
 var file_gatehouse_admin_v1_admin_proto_depIdxs = []int32{
 	0,  // 0: gatehouse.admin.v1.Client.type:type_name -> gatehouse.admin.v1.ClientType
 	31, // 1: gatehouse.admin.v1.Client.created_at:type_name -> google.protobuf.Timestamp
-	2,  // 2: gatehouse.admin.v1.CreateClientRequest.client:type_name -> gatehouse.admin.v1.Client
-	2,  // 3: gatehouse.admin.v1.CreateClientResponse.client:type_name -> gatehouse.admin.v1.Client
-	2,  // 4: gatehouse.admin.v1.ListClientsResponse.clients:type_name -> gatehouse.admin.v1.Client
-	31, // 5: gatehouse.admin.v1.User.created_at:type_name -> google.protobuf.Timestamp
-	11, // 6: gatehouse.admin.v1.CreateUserRequest.user:type_name -> gatehouse.admin.v1.User
-	11, // 7: gatehouse.admin.v1.CreateUserResponse.user:type_name -> gatehouse.admin.v1.User
-	11, // 8: gatehouse.admin.v1.ListUsersResponse.users:type_name -> gatehouse.admin.v1.User
-	1,  // 9: gatehouse.admin.v1.Key.state:type_name -> gatehouse.admin.v1.KeyState
-	31, // 10: gatehouse.admin.v1.Key.created_at:type_name -> google.protobuf.Timestamp
-	31, // 11: gatehouse.admin.v1.Key.active_at:type_name -> google.protobuf.Timestamp
-	31, // 12: gatehouse.admin.v1.Key.retired_at:type_name -> google.protobuf.Timestamp
-	24, // 13: gatehouse.admin.v1.ListKeysResponse.keys:type_name -> gatehouse.admin.v1.Key
-	24, // 14: gatehouse.admin.v1.RotateKeysResponse.next:type_name -> gatehouse.admin.v1.Key
-	3,  // 15: gatehouse.admin.v1.Admin.CreateClient:input_type -> gatehouse.admin.v1.CreateClientRequest
-	5,  // 16: gatehouse.admin.v1.Admin.ListClients:input_type -> gatehouse.admin.v1.ListClientsRequest
-	7,  // 17: gatehouse.admin.v1.Admin.DeleteClient:input_type -> gatehouse.admin.v1.DeleteClientRequest
-	9,  // 18: gatehouse.admin.v1.Admin.RotateClientSecret:input_type -> gatehouse.admin.v1.RotateClientSecretRequest
-	12, // 19: gatehouse.admin.v1.Admin.CreateUser:input_type -> gatehouse.admin.v1.CreateUserRequest
-	14, // 20: gatehouse.admin.v1.Admin.ListUsers:input_type -> gatehouse.admin.v1.ListUsersRequest
-	16, // 21: gatehouse.admin.v1.Admin.DeleteUser:input_type -> gatehouse.admin.v1.DeleteUserRequest
-	18, // 22: gatehouse.admin.v1.Admin.SetUserPassword:input_type -> gatehouse.admin.v1.SetUserPasswordRequest
-	20, // 23: gatehouse.admin.v1.Admin.RevokeUser:input_type -> gatehouse.admin.v1.RevokeUserRequest
-	22, // 24: gatehouse.admin.v1.Admin.RevokeClient:input_type -> gatehouse.admin.v1.RevokeClientRequest
-	25, // 25: gatehouse.admin.v1.Admin.ListKeys:input_type -> gatehouse.admin.v1.ListKeysRequest
-	27, // 26: gatehouse.admin.v1.Admin.RotateKeys:input_type -> gatehouse.admin.v1.RotateKeysRequest
-	29, // 27: gatehouse.admin.v1.Admin.PurgeKey:input_type -> gatehouse.admin.v1.PurgeKeyRequest
-	4,  // 28: gatehouse.admin.v1.Admin.CreateClient:output_type -> gatehouse.admin.v1.CreateClientResponse
-	6,  // 29: gatehouse.admin.v1.Admin.ListClients:output_type -> gatehouse.admin.v1.ListClientsResponse
-	8,  // 30: gatehouse.admin.v1.Admin.DeleteClient:output_type -> gatehouse.admin.v1.DeleteClientResponse
-	10, // 31: gatehouse.admin.v1.Admin.RotateClientSecret:output_type -> gatehouse.admin.v1.RotateClientSecretResponse
-	13, // 32: gatehouse.admin.v1.Admin.CreateUser:output_type -> gatehouse.admin.v1.CreateUserResponse
-	15, // 33: gatehouse.admin.v1.Admin.ListUsers:output_type -> gatehouse.admin.v1.ListUsersResponse
-	17, // 34: gatehouse.admin.v1.Admin.DeleteUser:output_type -> gatehouse.admin.v1.DeleteUserResponse
-	19, // 35: gatehouse.admin.v1.Admin.SetUserPassword:output_type -> gatehouse.admin.v1.SetUserPasswordResponse
-	21, // 36: gatehouse.admin.v1.Admin.RevokeUser:output_type -> gatehouse.admin.v1.RevokeUserResponse
-	23, // 37: gatehouse.admin.v1.Admin.RevokeClient:output_type -> gatehouse.admin.v1.RevokeClientResponse
-	26, // 38: gatehouse.admin.v1.Admin.ListKeys:output_type -> gatehouse.admin.v1.ListKeysResponse
-	28, // 39: gatehouse.admin.v1.Admin.RotateKeys:output_type -> gatehouse.admin.v1.RotateKeysResponse
-	30, // 40: gatehouse.admin.v1.Admin.PurgeKey:output_type -> gatehouse.admin.v1.PurgeKeyResponse
-	28, // [28:41] is the sub-list for method output_type
-	15, // [15:28] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	32, // 2: gatehouse.admin.v1.Client.access_token_lifetime:type_name -> google.protobuf.Duration
+	2,  // 3: gatehouse.admin.v1.CreateClientRequest.client:type_name -> gatehouse.admin.v1.Client
+	2,  // 4: gatehouse.admin.v1.CreateClientResponse.client:type_name -> gatehouse.admin.v1.Client
+	2,  // 5: gatehouse.admin.v1.ListClientsResponse.clients:type_name -> gatehouse.admin.v1.Client
+	31, // 6: gatehouse.admin.v1.User.created_at:type_name -> google.protobuf.Timestamp
+	11, // 7: gatehouse.admin.v1.CreateUserRequest.user:type_name -> gatehouse.admin.v1.User
+	11, // 8: gatehouse.admin.v1.CreateUserResponse.user:type_name -> gatehouse.admin.v1.User
+	11, // 9: gatehouse.admin.v1.ListUsersResponse.users:type_name -> gatehouse.admin.v1.User
+	1,  // 10: gatehouse.admin.v1.Key.state:type_name -> gatehouse.admin.v1.KeyState
+	31, // 11: gatehouse.admin.v1.Key.created_at:type_name -> google.protobuf.Timestamp
+	31, // 12: gatehouse.admin.v1.Key.active_at:type_name -> google.protobuf.Timestamp
+	31, // 13: gatehouse.admin.v1.Key.retired_at:type_name -> google.protobuf.Timestamp
+	31, // 14: gatehouse.admin.v1.Key.retires_at:type_name -> google.protobuf.Timestamp
+	31, // 15: gatehouse.admin.v1.Key.verifies_until:type_name -> google.protobuf.Timestamp
+	24, // 16: gatehouse.admin.v1.ListKeysResponse.keys:type_name -> gatehouse.admin.v1.Key
+	24, // 17: gatehouse.admin.v1.RotateKeysResponse.next:type_name -> gatehouse.admin.v1.Key
+	3,  // 18: gatehouse.admin.v1.Admin.CreateClient:input_type -> gatehouse.admin.v1.CreateClientRequest
+	5,  // 19: gatehouse.admin.v1.Admin.ListClients:input_type -> gatehouse.admin.v1.ListClientsRequest
+	7,  // 20: gatehouse.admin.v1.Admin.DeleteClient:input_type -> gatehouse.admin.v1.DeleteClientRequest
+	9,  // 21: gatehouse.admin.v1.Admin.RotateClientSecret:input_type -> gatehouse.admin.v1.RotateClientSecretRequest
+	12, // 22: gatehouse.admin.v1.Admin.CreateUser:input_type -> gatehouse.admin.v1.CreateUserRequest
+	14, // 23: gatehouse.admin.v1.Admin.ListUsers:input_type -> gatehouse.admin.v1.ListUsersRequest
+	16, // 24: gatehouse.admin.v1.Admin.DeleteUser:input_type -> gatehouse.admin.v1.DeleteUserRequest
+	18, // 25: gatehouse.admin.v1.Admin.SetUserPassword:input_type -> gatehouse.admin.v1.SetUserPasswordRequest
+	20, // 26: gatehouse.admin.v1.Admin.RevokeUser:input_type -> gatehouse.admin.v1.RevokeUserRequest
+	22, // 27: gatehouse.admin.v1.Admin.RevokeClient:input_type -> gatehouse.admin.v1.RevokeClientRequest
+	25, // 28: gatehouse.admin.v1.Admin.ListKeys:input_type -> gatehouse.admin.v1.ListKeysRequest
+	27, // 29: gatehouse.admin.v1.Admin.RotateKeys:input_type -> gatehouse.admin.v1.RotateKeysRequest
+	29, // 30: gatehouse.admin.v1.Admin.PurgeKey:input_type -> gatehouse.admin.v1.PurgeKeyRequest
+	4,  // 31: gatehouse.admin.v1.Admin.CreateClient:output_type -> gatehouse.admin.v1.CreateClientResponse
+	6,  // 32: gatehouse.admin.v1.Admin.ListClients:output_type -> gatehouse.admin.v1.ListClientsResponse
+	8,  // 33: gatehouse.admin.v1.Admin.DeleteClient:output_type -> gatehouse.admin.v1.DeleteClientResponse
+	10, // 34: gatehouse.admin.v1.Admin.RotateClientSecret:output_type -> gatehouse.admin.v1.RotateClientSecretResponse
+	13, // 35: gatehouse.admin.v1.Admin.CreateUser:output_type -> gatehouse.admin.v1.CreateUserResponse
+	15, // 36: gatehouse.admin.v1.Admin.ListUsers:output_type -> gatehouse.admin.v1.ListUsersResponse
+	17, // 37: gatehouse.admin.v1.Admin.DeleteUser:output_type -> gatehouse.admin.v1.DeleteUserResponse
+	19, // 38: gatehouse.admin.v1.Admin.SetUserPassword:output_type -> gatehouse.admin.v1.SetUserPasswordResponse
+	21, // 39: gatehouse.admin.v1.Admin.RevokeUser:output_type -> gatehouse.admin.v1.RevokeUserResponse
+	23, // 40: gatehouse.admin.v1.Admin.RevokeClient:output_type -> gatehouse.admin.v1.RevokeClientResponse
+	26, // 41: gatehouse.admin.v1.Admin.ListKeys:output_type -> gatehouse.admin.v1.ListKeysResponse
+	28, // 42: gatehouse.admin.v1.Admin.RotateKeys:output_type -> gatehouse.admin.v1.RotateKeysResponse
+	30, // 43: gatehouse.admin.v1.Admin.PurgeKey:output_type -> gatehouse.admin.v1.PurgeKeyResponse
+	31, // [31:44] is the sub-list for method output_type
+	18, // [18:31] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_gatehouse_admin_v1_admin_proto_init() }
