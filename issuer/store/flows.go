@@ -21,6 +21,8 @@ type Terms struct {
 	ExpiresAt time.Time
 	// Refresh is the hash of the first refresh token; zero: none.
 	Refresh Hash
+	// Holder is what the refresh tokens are bound to; zero: nothing.
+	Holder Holder
 }
 
 // Rotation asks to replace a refresh token.

@@ -24,7 +24,9 @@ type Client struct {
 	Type ClientType
 	// Secret is the hash of a confidential client's secret. Secrets are 256
 	// random bits, so a plain hash is as good as a slow one.
-	Secret       Hash
+	Secret Hash
+	// Proof is how the client proves itself, if not by a secret.
+	Proof        ClientProof
 	GrantTypes   []string
 	RedirectURIs []string
 	// PostLogoutRedirectURIs are where a browser may be sent after a logout that
@@ -40,6 +42,15 @@ type Client struct {
 	AccessTokenLifetime time.Duration
 	// IDTokenAlgorithm signs its ID tokens; empty: ES256.
 	IDTokenAlgorithm string
+	// RequirePushed: its authorization requests are pushed (RFC 9126 §6).
+	RequirePushed bool
+	// BindToKey: its access tokens are bound to a DPoP key, or there are none
+	// (dpop_bound_access_tokens, RFC 9449 §5.2).
+	BindToKey bool
+	// BindToCertificate: its access tokens are bound to its TLS certificate, or
+	// there are none (tls_client_certificate_bound_access_tokens, RFC 8705
+	// §3.4).
+	BindToCertificate bool
 	// CreatedAt is kept by the store.
 	CreatedAt time.Time
 	// NotBefore: what was issued to the client at or before it (Unix seconds)
@@ -118,7 +129,10 @@ type Code struct {
 	Nonce       string
 	// Challenge is the S256 code_challenge (RFC 7636), as it was sent.
 	Challenge string
-	AuthTime  time.Time
+	// KeyThumbprint is the key that has to prove the redemption (dpop_jkt, RFC
+	// 9449 §10); empty: none does.
+	KeyThumbprint string
+	AuthTime      time.Time
 	// IssuedAt is kept by the store.
 	IssuedAt  time.Time
 	ExpiresAt time.Time
@@ -140,6 +154,9 @@ type Grant struct {
 	AuthTime  time.Time
 	// IssuedAt is kept by the store.
 	IssuedAt time.Time
+	// Holder is what has to be proven whenever a refresh token is used; zero:
+	// nothing.
+	Holder Holder
 	// ExpiresAt ends the whole family; rotation does not move it.
 	ExpiresAt time.Time
 	// RevokedAt is zero while the grant lives.

@@ -37,6 +37,8 @@ type Store interface {
 	Grants
 	Keys
 	Revocations
+	Onces
+	PushedRequests
 
 	// Sweep removes what has expired, at most limit records; more tells that
 	// there is more to remove.

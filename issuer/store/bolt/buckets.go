@@ -29,7 +29,9 @@ var (
 	revoked       = []byte("revoked")        // kind, id → revocation in force
 	expiry        = []byte("expiry")         // time, kind, key → nothing
 
-	logouts = []byte("logouts") // when due, id → Logout
+	logouts        = []byte("logouts")         // when due, id → Logout
+	usedOnce       = []byte("used_once")       // hash → nothing
+	pushedRequests = []byte("pushed_requests") // hash → PushedRequest
 
 	bucketsV1 = [][]byte{
 		meta, clients, users, logins, sessions, cookies, sessionGrants, consents, codes,
@@ -38,6 +40,7 @@ var (
 	bucketsV2 = [][]byte{
 		logouts,
 	}
+	bucketsV3 = [][]byte{usedOnce, pushedRequests}
 
 	schemaKey = []byte("schema")
 	epochKey  = []byte("epoch")

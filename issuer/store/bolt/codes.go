@@ -107,7 +107,7 @@ func (t *txn) redeem(r store.Redemption) (store.Issuance, error) {
 	g := store.Grant{
 		ID: r.GrantID, UserID: c.UserID, ClientID: c.ClientID, SessionID: c.SessionID,
 		Scopes: c.Scopes, Audience: c.Audience, AuthTime: c.AuthTime,
-		IssuedAt: store.IssuedAt(t.now, notBefore), ExpiresAt: terms.ExpiresAt,
+		IssuedAt: store.IssuedAt(t.now, notBefore), ExpiresAt: terms.ExpiresAt, Holder: terms.Holder,
 	}
 	err = t.grant(g, &c, terms.Refresh)
 	return store.Issuance{Code: c, Grant: g, User: u, IssuedAt: g.IssuedAt}, err

@@ -16,6 +16,8 @@ const (
 	expireGrant
 	expireRefresh
 	expireRevoked
+	expireUsed
+	expirePushed
 )
 
 // ceilSecond is the first whole second at which a moment has passed.
@@ -91,6 +93,10 @@ func (t *txn) drop(kind byte, key []byte) error {
 		return t.delete(refreshTokens, key)
 	case expireRevoked:
 		return t.delete(revoked, key)
+	case expireUsed:
+		return t.delete(usedOnce, key)
+	case expirePushed:
+		return t.delete(pushedRequests, key)
 	default:
 		return fmt.Errorf("the expiry index names a record of unknown kind %d", kind)
 	}

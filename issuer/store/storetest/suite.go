@@ -57,6 +57,10 @@ func Run(t *testing.T, b Backend) {
 		"Changed":             testChanged,
 		"Sweep":               testSweep,
 		"SweepKeepsReplays":   testSweepKeepsReplays,
+		"Onces":               testOnces,
+		"OnceRace":            testOnceRace,
+		"PushedRequests":      testPushedRequests,
+		"PushedRace":          testPushedRace,
 		"Reopen":              testReopen,
 		"CancelledContext":    testCancelledContext,
 	} {
