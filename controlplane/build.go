@@ -3,6 +3,7 @@ package controlplane
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -22,6 +23,8 @@ type Inputs struct {
 	Certificate, Key []byte
 	// Authorities are the PEM authorities of services that have `ca`, by name.
 	Authorities map[string][]byte
+	// Lists are the contents of gateway.ip_lists, as ReadLists has them.
+	Lists map[string][]netip.Prefix
 	// Authz are the authorizers' addresses: the edge asks those on unix:PATH
 	// where there are any, sidecars those on HOST:PORT.
 	Authz []string

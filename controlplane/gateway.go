@@ -37,6 +37,22 @@ type Gateway struct {
 	// their own, up to 720h; staler than this answers 503. Danger: until then a
 	// revoked token is good where the feed is broken. Default: 10m.
 	RevocationMaxAge time.Duration `yaml:"revocation_max_age"`
+	// Lists of networks, by name: lower-case letters, digits and hyphens.
+	// Default: none.
+	IPLists map[string]IPList `yaml:"ip_lists"`
+	// Which addresses may use the gateway at all, its redirect listener and the
+	// issuer's paths included. Default: all.
+	Networks Networks `yaml:"networks"`
+	// The networks of your own proxies in front of the gateway, as CIDRs: from
+	// them, X-Forwarded-For says where a request comes from, read from the right
+	// past every trusted proxy. Danger: whoever sends requests from there can name
+	// any address as its own. Default: none, the socket's peer is the client.
+	TrustedProxies []string `yaml:"trusted_proxies"`
+	// The networks of balancers that begin each connection with a PROXY header
+	// (version 1 or 2), as CIDRs. Every other connection is then closed. Danger:
+	// whoever connects from there can name any address as its own. Default: none,
+	// a PROXY header is no HTTP and is refused.
+	ProxyProtocol []string `yaml:"proxy_protocol"`
 	// Where requests end up, by name: lower-case letters, digits and hyphens. The
 	// name is the end of the service's SPIFFE id, spiffe://TRUST_DOMAIN/service/NAME.
 	// Default: none.
@@ -61,6 +77,9 @@ type IssuerBackend struct {
 	// http://127.0.0.1:PORT or https://HOST[:PORT]. Default: the issuer of this
 	// file, at its `issuer.listen`; where there is none, no such paths.
 	URL string `yaml:"url"`
+	// Paths of the issuer that only some networks may reach, such as those for
+	// administrators; the first that matches counts. Default: none.
+	Restrict []IssuerPaths `yaml:"restrict"`
 }
 
 // Route lets requests through to a service.
@@ -103,6 +122,9 @@ type Route struct {
 	// check at all; only the removal of credentials and of identity headers
 	// remains. Default: false.
 	Public bool `yaml:"public"`
+	// Which addresses may use the route, besides the gateway's own `networks`.
+	// Default: all.
+	Networks Networks `yaml:"networks"`
 	// How long the service may take to answer, up to 1h. Default: 15s.
 	Timeout time.Duration `yaml:"timeout"`
 }

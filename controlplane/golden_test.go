@@ -46,6 +46,11 @@ func testInputs(t *testing.T, g Gateway) Inputs {
 		Certificate: certificate, Key: key, Authorities: map[string][]byte{},
 		Authz: []string{"unix:/run/authz.sock"}, AuthzIdentity: "spiffe://gatehouse.local/authz",
 	}
+	lists, found := g.ReadLists()
+	if err := found.Err(); err != nil {
+		t.Fatal(err)
+	}
+	in.Lists = lists
 	for name, service := range g.Services {
 		if service.CA != "" {
 			in.Authorities[name] = certificate

@@ -16,10 +16,10 @@ var clientCredentials = []string{"authorization", "dpop", "proxy-authorization"}
 
 // misleading are headers by which a client could make a back end see another
 // host, path, method, address or person than the one that was authorized. Envoy
-// sets x-forwarded-for and x-forwarded-proto itself.
+// sets x-forwarded-proto anew, and adds the peer to x-forwarded-for.
 var misleading = []string{
 	"forwarded", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix", "x-forwarded-server",
-	"x-forwarded-scheme", "x-forwarded-ssl", "x-forwarded-uri", "x-forwarded-path", "x-forwarded-method", "x-forwarded-user",
+	"x-forwarded-proto", "x-forwarded-scheme", "x-forwarded-ssl", "x-forwarded-uri", "x-forwarded-path", "x-forwarded-method", "x-forwarded-user",
 	"x-host", "x-http-host-override", "front-end-https",
 	"x-original-host", "x-original-url", "x-original-uri", "x-original-method", "x-rewrite-url", "x-override-url",
 	"x-http-method", "x-http-method-override", "x-method-override", "x-method",

@@ -22,6 +22,9 @@ func (s *Server) inputs(g Gateway) (Inputs, error) {
 			in.Authorities[name] = read(&vs, "gateway.services."+name+".ca", file)
 		}
 	}
+	lists, found := g.ReadLists()
+	in.Lists = lists
+	vs.AddUnder("gateway", found)
 	return in, vs.Err()
 }
 

@@ -21,19 +21,24 @@ const (
 // edgeListener is HTTPS. What routes demand is not in it: its edits drain
 // connections.
 func (in *Inputs) edgeListener() *listenerv3.Listener {
-	manager := connectionManager(edgeListener, edgeRoutes,
+	filters := append(networkFilters(),
 		filter(extAuthz, checkFilter()),
 		filter(cookieFilter, cookieStrip()),
 		filter(trailerFilter, stripTrailers()),
 		filter(routerFilter, router()),
 	)
-	return listen(edgeListener, in.Gateway.Listen, manager, edgeTLS())
+	manager := connectionManager(edgeListener, edgeRoutes, filters...)
+	in.clientAddress(manager)
+	manager.LocalReplyConfig = problems()
+	return in.proxied(listen(edgeListener, in.Gateway.Listen, manager, edgeTLS()))
 }
 
 // redirectListener is plain HTTP, which only ever redirects to HTTPS.
 func (in *Inputs) redirectListener() *listenerv3.Listener {
-	manager := connectionManager(redirectListener, redirectRoutes, filter(routerFilter, router()))
-	return listen(redirectListener, in.Gateway.RedirectListen, manager, nil)
+	manager := connectionManager(redirectListener, redirectRoutes, append(networkFilters(), filter(routerFilter, router()))...)
+	in.clientAddress(manager)
+	manager.LocalReplyConfig = problems()
+	return in.proxied(listen(redirectListener, in.Gateway.RedirectListen, manager, nil))
 }
 
 func listen(name, address string, manager *hcmv3.HttpConnectionManager, tls *corev3.TransportSocket) *listenerv3.Listener {

@@ -39,7 +39,7 @@ func (in *Inputs) edgeRoutes() *routev3.RouteConfiguration {
 		PathSpecifier: &routev3.RouteMatch_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: ambiguous}},
 	})}
 	if in.Gateway.hasIssuer() {
-		routes = append(routes, issuerRoutes()...)
+		routes = append(routes, in.issuerRoutes()...)
 	}
 	for i := range in.Gateway.Routes {
 		routes = append(routes, in.route(&in.Gateway.Routes[i]))
@@ -50,22 +50,44 @@ func (in *Inputs) edgeRoutes() *routev3.RouteConfiguration {
 		VirtualHosts:            []*routev3.VirtualHost{{Name: "all", Domains: []string{"*"}, Routes: routes}},
 		ResponseHeadersToRemove: []string{"server", "x-powered-by"},
 		ResponseHeadersToAdd:    hsts(*in.Gateway.HSTSMaxAge),
+		TypedPerFilterConfig:    in.everywhere(),
 	}
 }
 
-func issuerRoutes() (routes []*routev3.Route) {
+// everywhere are the filter settings of all routes.
+func (in *Inputs) everywhere() map[string]*anypb.Any {
+	if !in.Gateway.Networks.set() {
+		return nil
+	}
+	return map[string]*anypb.Any{gatewayNetworks: in.judge(in.Gateway.Networks)}
+}
+
+// issuerRoutes are the issuer's paths, those for some networks alone first.
+func (in *Inputs) issuerRoutes() (routes []*routev3.Route) {
+	for _, restricted := range in.Gateway.Issuer.Restrict {
+		route := toIssuer(restricted.Path)
+		route.TypedPerFilterConfig[routeNetworks] = in.judge(restricted.Networks)
+		routes = append(routes, route)
+	}
 	for _, path := range issuerPaths {
-		pattern, _ := parsePath(path)
-		routes = append(routes, &routev3.Route{
-			Name:   issuerRoute,
-			Match:  match(pattern, nil),
-			Action: forward(issuerCluster, defaultTimeout),
-			TypedPerFilterConfig: map[string]*anypb.Any{
-				extAuthz: unchecked(), cookieFilter: keepCookies(),
-			},
-		})
+		routes = append(routes, toIssuer(path))
 	}
 	return routes
+}
+
+func toIssuer(path string) *routev3.Route {
+	pattern, err := parsePath(path)
+	if err != nil {
+		panic(packError{err})
+	}
+	return &routev3.Route{
+		Name:   issuerRoute,
+		Match:  match(pattern, nil),
+		Action: forward(issuerCluster, defaultTimeout),
+		TypedPerFilterConfig: map[string]*anypb.Any{
+			extAuthz: unchecked(), cookieFilter: keepCookies(),
+		},
+	}
 }
 
 func (in *Inputs) route(r *Route) *routev3.Route {
@@ -81,6 +103,9 @@ func (in *Inputs) route(r *Route) *routev3.Route {
 	}
 	if !r.Public {
 		route.TypedPerFilterConfig[extAuthz] = checked(in.Signer.sign(ruleOf(&in.Gateway, r, in.TrustDomain)))
+	}
+	if r.Networks.set() {
+		route.TypedPerFilterConfig[routeNetworks] = in.judge(r.Networks)
 	}
 	if r.ForwardCredentials {
 		route.TypedPerFilterConfig[cookieFilter] = keepCookies()
@@ -178,7 +203,8 @@ func (in *Inputs) redirectRoutes() *routev3.RouteConfiguration {
 	}
 	route := &routev3.Route{Name: redirectRoute, Match: everything(), Action: &routev3.Route_Redirect{Redirect: redirect}}
 	return &routev3.RouteConfiguration{
-		Name:         redirectRoutes,
-		VirtualHosts: []*routev3.VirtualHost{{Name: "all", Domains: []string{"*"}, Routes: []*routev3.Route{route}}},
+		Name:                 redirectRoutes,
+		VirtualHosts:         []*routev3.VirtualHost{{Name: "all", Domains: []string{"*"}, Routes: []*routev3.Route{route}}},
+		TypedPerFilterConfig: in.everywhere(),
 	}
 }

@@ -33,6 +33,7 @@ func (g *Gateway) Validate() (vs conf.Violations) {
 	vs.AddUnder("", issuers("issuers", g.Issuers))
 	vs.AddUnder("", maxAge("revocation_max_age", g.RevocationMaxAge))
 	vs.AddUnder("services", g.validateServices())
+	vs.AddUnder("", g.validateNetworks())
 	vs.AddUnder("", g.validateRoutes())
 	return vs
 }

@@ -3,11 +3,13 @@ package controlplane
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	authzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	rbacfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
@@ -69,6 +71,10 @@ func (w *walk) message(m proto.Message) {
 		w.needs(clusterType, m.GetClusterName())
 	case *tlsv3.UpstreamTlsContext:
 		w.verified(m)
+	case *rbacfilterv3.RBACPerRoute:
+		if m.GetRbac().GetMatcher() == nil {
+			w.fault("has networks that judge nobody")
+		}
 	}
 	eachChild(m, w.message)
 }
@@ -113,8 +119,27 @@ func (w *walk) manager(m *hcmv3.HttpConnectionManager) {
 	for _, f := range m.GetHttpFilters() {
 		w.guarded[name] = w.guarded[name] || f.GetName() == extAuthz && !f.GetDisabled() && !f.GetIsOptional()
 	}
+	w.inOrder(m.GetHttpFilters())
 	if m.GetInternalAddressConfig() != nil || len(m.GetEarlyHeaderMutationExtensions()) == 0 || len(m.GetUpgradeConfigs()) > 0 {
 		w.fault("would trust or upgrade what clients send")
+	}
+}
+
+// order is that of the filters that must have one: who is refused early costs
+// nobody anything, and what counts by identity comes after the check.
+var order = []string{gatewayNetworks, routeNetworks, extAuthz, cookieFilter, trailerFilter, routerFilter}
+
+func (w *walk) inOrder(filters []*hcmv3.HttpFilter) {
+	last := -1
+	for _, f := range filters {
+		at := slices.Index(order, f.GetName())
+		if at < 0 {
+			continue
+		}
+		if at <= last {
+			w.fault("has the filter %q out of order", f.GetName())
+		}
+		last = at
 	}
 }
 

@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -9,6 +10,7 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	authzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	rbacfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -44,12 +46,20 @@ func TestValidatorFinds(t *testing.T) {
 		"a check in shadow":                 {spoilCheck(func(a *authzv3.ExtAuthz) { a.ShadowMode = true }), "let requests through"},
 		"a check without a timeout":         {spoilCheck(func(a *authzv3.ExtAuthz) { a.GetGrpcService().Timeout = nil }), "let requests through"},
 		"a check after which routes change": {spoilCheck(func(a *authzv3.ExtAuthz) { a.ClearRouteCache = true }), "let requests through"},
-		"a listener without a check":        {spoilManager(func(m *hcmv3.HttpConnectionManager) { m.HttpFilters = m.HttpFilters[1:] }), "without a check"},
-		"a check that may be missing":       {spoilManager(func(m *hcmv3.HttpConnectionManager) { m.HttpFilters[0].IsOptional = true }), "without a check"},
-		"a listener that strips nothing":    {spoilManager(func(m *hcmv3.HttpConnectionManager) { m.EarlyHeaderMutationExtensions = nil }), "would trust"},
+		"a listener without a check": {spoilManager(func(m *hcmv3.HttpConnectionManager) {
+			m.HttpFilters = slices.DeleteFunc(m.HttpFilters, func(f *hcmv3.HttpFilter) bool { return f.GetName() == extAuthz })
+		}), "without a check"},
+		"a check that may be missing":    {spoilManager(func(m *hcmv3.HttpConnectionManager) { m.HttpFilters[check(m)].IsOptional = true }), "without a check"},
+		"a listener that strips nothing": {spoilManager(func(m *hcmv3.HttpConnectionManager) { m.EarlyHeaderMutationExtensions = nil }), "would trust"},
 		"a listener with internal addresses": {spoilManager(func(m *hcmv3.HttpConnectionManager) {
 			m.InternalAddressConfig = &hcmv3.HttpConnectionManager_InternalAddressConfig{}
 		}), "would trust"},
+		"networks that judge nobody": {func(_ *testing.T, p parts) {
+			second(p).TypedPerFilterConfig[routeNetworks] = pack(&rbacfilterv3.RBACPerRoute{Rbac: &rbacfilterv3.RBAC{}})
+		}, "judge nobody"},
+		"networks after the check": {spoilManager(func(m *hcmv3.HttpConnectionManager) {
+			m.HttpFilters[0], m.HttpFilters[check(m)] = m.HttpFilters[check(m)], m.HttpFilters[0]
+		}), "out of order"},
 		"a TLS back end that is not verified": {spoilTLS, "without verifying"},
 		"a cluster that the API forbids":      {func(_ *testing.T, p parts) { p[clusterType]["service/orders"].(*clusterv3.Cluster).Name = "" }, "invalid Cluster"},
 		"a typed_config that does not decode": {func(_ *testing.T, p parts) {
@@ -86,13 +96,18 @@ func spoilManager(spoil func(*hcmv3.HttpConnectionManager)) func(*testing.T, par
 	}
 }
 
+// check is the place of the check among the filters.
+func check(m *hcmv3.HttpConnectionManager) int {
+	return slices.IndexFunc(m.HttpFilters, func(f *hcmv3.HttpFilter) bool { return f.GetName() == extAuthz })
+}
+
 func spoilCheck(spoil func(*authzv3.ExtAuthz)) func(*testing.T, parts) {
 	return func(t *testing.T, p parts) {
 		spoilManager(func(m *hcmv3.HttpConnectionManager) {
-			check := new(authzv3.ExtAuthz)
-			decode(t, m.HttpFilters[0].GetTypedConfig(), check)
-			spoil(check)
-			m.HttpFilters[0] = filter(extAuthz, check)
+			settings := new(authzv3.ExtAuthz)
+			decode(t, m.HttpFilters[check(m)].GetTypedConfig(), settings)
+			spoil(settings)
+			m.HttpFilters[check(m)] = filter(extAuthz, settings)
 		})(t, p)
 	}
 }

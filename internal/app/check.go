@@ -62,6 +62,8 @@ func (c *Config) validate() (vs conf.Violations) {
 	vs.AddUnder("envoy", c.Envoy.Validate())
 	vs = append(vs, c.checkTrust()...)
 	vs = append(vs, c.checkSidecars()...)
+	_, lists := c.Gateway.ReadLists()
+	vs.AddUnder("gateway", lists)
 	return append(vs, c.checkAddresses()...)
 }
 

@@ -33,8 +33,9 @@ type Reloader struct {
 
 	files *files
 	seen  [sha256.Size]byte
-	// tls is the digest of the gateway's certificate and key.
-	tls [sha256.Size]byte
+	// tls is the digest of the gateway's certificate and key, lists that of its
+	// lists of networks.
+	tls, lists [sha256.Size]byte
 	// told is what was last logged of restarts, and refused what was wrong with
 	// the file, to say each once.
 	told, refused string
@@ -46,7 +47,7 @@ func NewReloader(c *Config, parts []Part, g gateway, logger *slog.Logger) *Reloa
 	r.files = newFiles(r.list, logger)
 	// What it names, such as a policy, may arrive after it.
 	r.files.retry = func() bool { return r.refused != "" }
-	r.tls = digest(tlsFiles(c.Gateway), readFile)
+	r.tls, r.lists = digest(tlsFiles(c.Gateway), readFile), digest(c.Gateway.ListFiles(), readFile)
 	// The file may have been edited since it was read: what was read counts,
 	// so that Run notices.
 	r.seen = digest(r.list(), func(name string) []byte {
@@ -67,7 +68,7 @@ func (r *Reloader) list() []string {
 	if r.gateway == nil {
 		return []string{r.started.file.path}
 	}
-	return append([]string{r.started.file.path}, tlsFiles(r.current)...)
+	return slices.Concat([]string{r.started.file.path}, tlsFiles(r.current), r.current.ListFiles())
 }
 
 func tlsFiles(g controlplane.Gateway) []string {
@@ -156,8 +157,12 @@ func (r *Reloader) apply(ctx context.Context, next *Config) {
 	}
 	tls := digest(tlsFiles(merged.Gateway), readFile)
 	keys := differences("gateway", r.current, merged.Gateway)
+	lists := digest(merged.Gateway.ListFiles(), readFile)
 	if tls != r.tls {
 		keys = append(keys, "gateway.tls (the files)")
+	}
+	if lists != r.lists {
+		keys = append(keys, "gateway.ip_lists (the files)")
 	}
 	if len(keys) == 0 {
 		r.logger.Info("configuration read: the gateway part is as it was")
@@ -167,7 +172,7 @@ func (r *Reloader) apply(ctx context.Context, next *Config) {
 		r.logger.Error("gateway change refused: what runs goes on unchanged", "error", err, "keys", keys)
 		return
 	}
-	r.current, r.tls = merged.Gateway, tls
+	r.current, r.tls, r.lists = merged.Gateway, tls, lists
 	r.logger.Info("gateway change taken over", "keys", keys)
 }
 

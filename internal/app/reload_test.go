@@ -238,3 +238,21 @@ func TestAnEditDuringTheStartIsApplied(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// A list of networks is followed as the configuration is, and one that cannot
+// be read changes nothing.
+func TestAnEditOfAListIsApplied(t *testing.T) {
+	path := write(t, small)
+	list := filepath.Join(filepath.Dir(path), "bad.txt")
+	writeText(t, list, "192.0.2.1\n")
+	writeText(t, path, strings.Replace(small, "gateway:\n", "gateway:\n  ip_lists: {bad: {file: bad.txt}}\n  networks: {deny: [bad]}\n", 1))
+	told, log := follow(t, path)
+	rename(t, list, "192.0.2.2\n")
+	receive(t, told.applied, "the edit")
+	rename(t, list, "nonsense\n")
+	if err := receive(t, told.refused, "the refusal"); err == nil || !strings.Contains(err.Error(), "gateway.ip_lists.bad.file") {
+		t.Errorf("refused for %v\n%s", err, log)
+	}
+	rename(t, list, "192.0.2.3\n")
+	receive(t, told.applied, "the edit after")
+}
