@@ -8,6 +8,10 @@
 // token's hash. Only a Verifier makes Claims that allow anything, and only such
 // Claims enter a Cache.
 //
+// Inside the gate an Assertion takes the token's place: an AssertionKey signs
+// what an authorizer vouches for towards one service, and an AssertionVerifier,
+// built of the same parts, takes nothing else. Neither kind passes for the other.
+//
 // What is taken is narrower than what the specifications allow: the compact
 // form alone, asymmetric signatures alone, one spelling of everything. What two
 // readers could read in two ways is refused, whoever signed it.

@@ -21,6 +21,8 @@ const (
 	ReasonType Reason = "type"
 	// ReasonIssuer: another issuer made it, or it does not say which.
 	ReasonIssuer Reason = "issuer"
+	// ReasonAudience: an assertion for another service.
+	ReasonAudience Reason = "audience"
 	// ReasonKeysUnavailable: the issuer's keys are not known at the moment. It
 	// says nothing of the token.
 	ReasonKeysUnavailable Reason = "keys_unavailable"
