@@ -221,9 +221,14 @@ func (s *server) location(redirectURI, state string, answer url.Values) string {
 		answer.Set("state", state)
 	}
 	answer.Set("iss", s.config.URL)
+	return appendQuery(redirectURI, answer)
+}
+
+// appendQuery leaves what a redirect URI has as it was registered.
+func appendQuery(uri string, query url.Values) string {
 	separator := "?"
-	if strings.Contains(redirectURI, "?") {
+	if strings.Contains(uri, "?") {
 		separator = "&"
 	}
-	return redirectURI + separator + answer.Encode()
+	return uri + separator + query.Encode()
 }

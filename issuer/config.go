@@ -58,6 +58,8 @@ type Config struct {
 	// How long a person stays logged in at the issuer, at most 720h. Default:
 	// 12h.
 	SessionLifetime time.Duration `yaml:"session_lifetime"`
+	// How clients are told of logouts.
+	BackchannelLogout BackchannelLogout `yaml:"backchannel_logout"`
 	// A folder whose files stand in for those of the login pages by their names:
 	// layout.html, login.html, consent.html, end.html, message.html, style.css,
 	// messages/LANGUAGE.yaml (any of them; issuer/login/templates has ours). Scripts
@@ -87,6 +89,17 @@ type KeySchedule struct {
 	// may choose them for their ID tokens: ES256, RS256, PS256, EdDSA. Default:
 	// ES256, which is always there.
 	Algorithms []string `yaml:"algorithms"`
+}
+
+// BackchannelLogout is how logout tokens reach the clients that registered a
+// backchannel_logout_uri.
+type BackchannelLogout struct {
+	// Whether they may go to loopback, private and link-local addresses. Danger:
+	// whoever may register clients can then make the issuer post to internal
+	// services, though nothing but a logout token. Default: false.
+	AllowInternal bool `yaml:"allow_internal"`
+	// The PEM authorities of the clients' servers. Default: the system's.
+	CA conf.Path `yaml:"ca"`
 }
 
 // API is a resource server: the audience that it accepts, and its scopes.

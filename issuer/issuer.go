@@ -102,6 +102,7 @@ func (i *Issuer) Run(ctx context.Context) (err error) {
 	group.Go(func() error { return s.keys.Run(ctx) })
 	group.Go(func() error { return store.NewSweeper(s.store, s.logger).Run(ctx) })
 	group.Go(func() error { return s.feed.Run(ctx) })
+	group.Go(func() error { return s.logouts.Run(ctx) })
 	group.Go(func() error { return serve.HTTP(ctx, listeners.public, s.handler()) })
 	group.Go(func() error {
 		return serve.HTTP(ctx, listeners.telemetry, serve.Telemetry(i.gatherer, i.Missing))

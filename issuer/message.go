@@ -30,12 +30,15 @@ type metadata struct {
 	*oidc.DiscoveryConfiguration
 	// RFC 9207 §3.
 	IssInResponse bool `json:"authorization_response_iss_parameter_supported"`
+	// OpenID Connect Back-Channel Logout §2.1.
+	BackchannelLogout        bool `json:"backchannel_logout_supported"`
+	BackchannelLogoutSession bool `json:"backchannel_logout_session_supported"`
 }
 
 // describe advertises exactly what works.
 func describe(c Config, scopes []string, locales []string) metadata {
 	methods := []oidc.AuthMethod{oidc.AuthMethodBasic, oidc.AuthMethodPost, oidc.AuthMethodNone}
-	return metadata{IssInResponse: true, DiscoveryConfiguration: &oidc.DiscoveryConfiguration{
+	return metadata{IssInResponse: true, BackchannelLogout: true, BackchannelLogoutSession: true, DiscoveryConfiguration: &oidc.DiscoveryConfiguration{
 		Issuer:                                    c.URL,
 		AuthorizationEndpoint:                     c.URL + pathAuthorize,
 		TokenEndpoint:                             c.URL + pathToken,

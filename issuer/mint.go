@@ -148,14 +148,22 @@ func (s *server) mintPerson(ctx context.Context, t personTokens) (*tokenResponse
 }
 
 func (s *server) mintID(ctx context.Context, t personTokens, access string) (string, error) {
-	algorithm := cmp.Or(t.client.IDTokenAlgorithm, keys.ES256)
-	payload, err := json.Marshal(idTokenClaims(s.config.URL, t, access, algorithm, s.config.IDTokenLifetime))
+	payload, err := json.Marshal(idTokenClaims(s.config.URL, t, access, idTokenAlgorithm(t.client), s.config.IDTokenLifetime))
 	if err != nil {
 		return "", fmt.Errorf("encoding ID token claims: %w", err)
 	}
-	signed, err := s.keys.Sign(ctx, algorithm, "JWT", payload)
+	signed, err := s.signFor(ctx, t.client, "JWT", payload)
 	if err != nil {
 		return "", fmt.Errorf("signing an ID token: %w", err)
 	}
 	return signed, nil
+}
+
+// signFor signs what is for a client's own eyes: ID tokens and logout tokens.
+func (s *server) signFor(ctx context.Context, client store.Client, typ string, claims []byte) (string, error) {
+	return s.keys.Sign(ctx, idTokenAlgorithm(client), typ, claims)
+}
+
+func idTokenAlgorithm(client store.Client) string {
+	return cmp.Or(client.IDTokenAlgorithm, keys.ES256)
 }

@@ -138,30 +138,6 @@ func TestSessionEnds(t *testing.T) {
 	}
 }
 
-// Logging out asks first, and ends the session, its grants and tokens.
-func TestEndSession(t *testing.T) {
-	s := newSite(t)
-	b := s.browser()
-	code := b.allow("alice", authorization()).Query().Get("code")
-	tokens := s.tokenAs("web", redemption(code)).json(t)
-	page := b.get("/oauth/end-session?post_logout_redirect_uri=https%3A%2F%2Fevil.example%2F&id_token_hint=" + tokens["id_token"].(string))
-	if !s.active(tokens["access_token"]) || !strings.Contains(page.body, "alice") {
-		t.Error("coming to the page logged out already")
-	}
-	if a := b.post("/oauth/end-session", url.Values{"post_logout_redirect_uri": {"https://evil.example/"}}, func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "cross-site") }); a.StatusCode != 200 || !s.active(tokens["access_token"]) {
-		t.Errorf("a client's own POST logged out: %d", a.StatusCode)
-	}
-	if done := b.submit(page); done.StatusCode != 200 || !strings.Contains(done.body, "You are logged out") {
-		t.Errorf("after logging out: %d", done.StatusCode)
-	}
-	if s.active(tokens["access_token"]) || s.active(tokens["refresh_token"]) {
-		t.Error("the session's tokens are alive")
-	}
-	if page := b.get(pathAuthorize + "?" + authorization().Encode()); !strings.Contains(page.body, `name="password"`) {
-		t.Error("the session is alive")
-	}
-}
-
 // A wrong password and an unknown login get the same page.
 func TestWrongPasswordTellsNothing(t *testing.T) {
 	s := newSite(t)

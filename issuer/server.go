@@ -2,6 +2,7 @@ package issuer
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"gatehouse.dev/gatehouse/issuer/admin"
+	"gatehouse.dev/gatehouse/issuer/backchannel"
 	"gatehouse.dev/gatehouse/issuer/feed"
 	"gatehouse.dev/gatehouse/issuer/keys"
 	"gatehouse.dev/gatehouse/issuer/login"
@@ -41,6 +43,7 @@ type server struct {
 	admin          *admin.Service
 	audit          *audit
 	metadata       metadata
+	logouts        *backchannel.Sender
 	browserClients originPolicy
 }
 
@@ -130,6 +133,9 @@ func (s *server) openParts(kek *keys.KEK, d Deps) (err error) {
 	if err != nil {
 		return err
 	}
+	if err = s.openLogouts(d); err != nil {
+		return err
+	}
 	s.metadata = describe(s.config, s.catalog.scopes, s.login.Locales())
 	s.feed, err = feed.New(
 		feed.Config{Issuer: s.config.URL, Clients: s.config.FeedClients, LocalIdentity: s.config.FeedClients[0]},
@@ -145,6 +151,25 @@ func (s *server) openParts(kek *keys.KEK, d Deps) (err error) {
 		},
 		admin.Deps{Store: s.store, Keys: s.keys, Passwords: passwords, Logger: d.Logger},
 	)
+	return err
+}
+
+func (s *server) openLogouts(d Deps) error {
+	config := backchannel.Config{Issuer: s.config.URL, AllowInternal: s.config.BackchannelLogout.AllowInternal}
+	if file := s.config.BackchannelLogout.CA; file != "" {
+		pem, err := os.ReadFile(string(file))
+		if err != nil {
+			return fmt.Errorf("reading issuer.backchannel_logout.ca: %w", err)
+		}
+		config.Roots = x509.NewCertPool()
+		if !config.Roots.AppendCertsFromPEM(pem) {
+			return fmt.Errorf("reading issuer.backchannel_logout.ca: %q holds no PEM certificate", file)
+		}
+	}
+	var err error
+	s.logouts, err = backchannel.New(config, backchannel.Deps{
+		Store: s.store, Sign: s.signFor, Logger: d.Logger, Registerer: d.Registerer, Now: d.Now,
+	})
 	return err
 }
 

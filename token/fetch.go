@@ -28,7 +28,7 @@ const (
 func newClient(config RemoteConfig) *http.Client {
 	dialer := &net.Dialer{Timeout: dialTimeout}
 	if !config.AllowInternal {
-		dialer.Control = onlyPublic
+		dialer.Control = OnlyPublic
 	}
 	return &http.Client{
 		Timeout: fetchTimeout,

@@ -213,7 +213,7 @@ func TestIsPublic(t *testing.T) {
 		t.Error("no address is a public one")
 	}
 	for _, address := range []string{"", "8.8.8.8", "issuer.example:443", "/run/socket"} {
-		if onlyPublic("tcp", address, nil) == nil {
+		if OnlyPublic("tcp", address, nil) == nil {
 			t.Errorf("%q may be connected to", address)
 		}
 	}

@@ -28,10 +28,11 @@ func prefixes(texts ...string) (out []netip.Prefix) {
 	return out
 }
 
-// onlyPublic refuses a connection to an address that is not public. It runs
-// after the name was resolved, with the address that will be dialled, so that
-// no second answer of the name server can differ.
-func onlyPublic(_, address string, _ syscall.RawConn) error {
+// OnlyPublic is the Control of a net.Dialer that refuses a connection to an
+// address that is not public, for URLs that others choose. It runs after the
+// name was resolved, with the address that will be dialled, so that no second
+// answer of the name server can differ.
+func OnlyPublic(_, address string, _ syscall.RawConn) error {
 	target, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return fmt.Errorf("connecting to %q: not an address and a port: %w", address, err)

@@ -91,6 +91,8 @@ refresh_token).` + howAdministered,
 	f.StringVar(&kind, "type", "confidential", "confidential, public or native")
 	f.StringArrayVar(&client.Scopes, "scope", nil, "a scope that it may ask for; may be repeated")
 	f.StringArrayVar(&client.RedirectUris, "redirect-uri", nil, "where people come back to after the login; may be repeated (native: http://127.0.0.1/callback)")
+	f.StringArrayVar(&client.PostLogoutRedirectUris, "post-logout-redirect-uri", nil, "where people may come back to after a logout; may be repeated")
+	f.StringVar(&client.BackchannelLogoutUri, "backchannel-logout-uri", "", "what is told, by a logout token, when a session of the client's ends")
 	f.StringArrayVar(&client.GrantTypes, "grant", nil, "a grant type that it may use; may be repeated")
 	f.DurationVar(&lifetime, "access-token-lifetime", 0, "the longest life of its access tokens (default: as long as their APIs allow)")
 	f.StringVar(&client.IdTokenAlgorithm, "id-token-algorithm", "", "what signs its ID tokens, among issuer.keys.algorithms (default ES256)")

@@ -92,13 +92,37 @@ func checkRedirects(vs *conf.Violations, c store.Client) {
 	case n > maxRedirectURIs:
 		vs.Add("redirect_uris", n, "are too many", fmt.Sprintf("register at most %d", maxRedirectURIs))
 	}
-	for i, uri := range c.RedirectURIs {
-		at := fmt.Sprintf("redirect_uris[%d]", i)
-		if f := checkRedirect(uri, c.Type); f != nil {
+	checkTargets(vs, "redirect_uris", c.RedirectURIs, c.Type)
+	if len(c.PostLogoutRedirectURIs) > maxRedirectURIs {
+		vs.Add("post_logout_redirect_uris", len(c.PostLogoutRedirectURIs), "are too many", fmt.Sprintf("register at most %d", maxRedirectURIs))
+	}
+	checkTargets(vs, "post_logout_redirect_uris", c.PostLogoutRedirectURIs, c.Type)
+	checkBackchannel(vs, c)
+}
+
+func checkTargets(vs *conf.Violations, key string, uris []string, kind store.ClientType) {
+	for i, uri := range uris {
+		at := fmt.Sprintf("%s[%d]", key, i)
+		if f := checkRedirect(uri, kind); f != nil {
 			vs.Add(at, uri, f.problem, f.remedy)
 		}
-		if slices.Index(c.RedirectURIs, uri) != i {
+		if slices.Index(uris, uri) != i {
 			vs.Add(at, uri, "is there twice", "remove one")
 		}
+	}
+}
+
+// checkBackchannel judges where logout tokens go (OpenID Connect Back-Channel
+// Logout §2.2): a server, not an application on somebody's device.
+func checkBackchannel(vs *conf.Violations, c store.Client) {
+	uri := c.BackchannelLogoutURI
+	if uri == "" {
+		return
+	}
+	if f := checkRedirect(uri, store.Confidential); f != nil {
+		vs.Add("backchannel_logout_uri", uri, f.problem, f.remedy)
+	}
+	if !slices.Contains(c.GrantTypes, authorizationCode) {
+		vs.Add("backchannel_logout_uri", uri, "is of no use", "add the grant type "+authorizationCode+", or leave it out")
 	}
 }

@@ -54,6 +54,7 @@ func fromMessage(m *adminv1.Client) store.Client {
 		GrantTypes:   slices.Clone(m.GetGrantTypes()),
 		RedirectURIs: slices.Clone(m.GetRedirectUris()), Scopes: slices.Clone(m.GetScopes()),
 		AccessTokenLifetime: m.GetAccessTokenLifetime().AsDuration(), IDTokenAlgorithm: m.GetIdTokenAlgorithm(),
+		PostLogoutRedirectURIs: slices.Clone(m.GetPostLogoutRedirectUris()), BackchannelLogoutURI: m.GetBackchannelLogoutUri(),
 	}
 	if c.ID == "" {
 		c.ID = store.NewID(clientIDPrefix)
@@ -74,6 +75,7 @@ func clientMessage(c store.Client) *adminv1.Client {
 	m := &adminv1.Client{
 		Id: c.ID, Name: c.Name, GrantTypes: c.GrantTypes, RedirectUris: c.RedirectURIs,
 		Scopes: c.Scopes, CreatedAt: timestamppb.New(c.CreatedAt), IdTokenAlgorithm: c.IDTokenAlgorithm,
+		PostLogoutRedirectUris: c.PostLogoutRedirectURIs, BackchannelLogoutUri: c.BackchannelLogoutURI,
 	}
 	if c.AccessTokenLifetime > 0 {
 		m.AccessTokenLifetime = durationpb.New(c.AccessTokenLifetime)

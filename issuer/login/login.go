@@ -38,7 +38,15 @@ type Authority interface {
 	Grantable(f *Flow, roles []string) []string
 	// Conclude is where the browser goes at the end, with a code or an error.
 	Conclude(ctx context.Context, o Outcome) (location string, err error)
+	// Leaving reads a client's request to log the person out. What is wrong with
+	// it is a Mistake.
+	Leaving(ctx context.Context, form Form) (Leaving, error)
 }
+
+// Mistake is what an application did wrong, for the person to see.
+type Mistake string
+
+func (m Mistake) Error() string { return string(m) }
 
 // Outcome is the end of a flow.
 type Outcome struct {

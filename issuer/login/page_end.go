@@ -1,48 +1,95 @@
 package login
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 )
 
-// endSessionPage logs a person out of the issuer (OpenID Connect RP-Initiated
-// Logout §2). It always asks, whatever a client sent: another site must not be
-// able to log people out. It leads nowhere afterwards, for no post-logout
-// redirect can be registered.
+// Leaving is a validated request to log out (OpenID Connect RP-Initiated Logout
+// §2); its zero value is a person who came by themselves.
+type Leaving struct {
+	// Client is the application's name; empty: none asks.
+	Client string
+	// Location is where the browser goes afterwards, proven and with the state;
+	// empty: nowhere.
+	Location string
+	// SessionID is that of the id_token_hint. Whoever can show an ID token of
+	// the browser's own session need not be asked whether they mean it.
+	SessionID string
+}
+
+// leavingParameters go through the form, and are validated again after it.
+var leavingParameters = []string{"client_id", "id_token_hint", "post_logout_redirect_uri", "state", "ui_locales"}
+
+// endSessionPage logs a person out of the issuer. It asks, unless the client
+// proves that it knows the session: another site must not be able to log people
+// out. Without a proven redirect URI it leads nowhere.
 func (p *Pages) endSessionPage(w http.ResponseWriter, r *http.Request, form Form) {
-	v, err := p.visitor(r)
+	leaving, err := p.deps.Authority.Leaving(r.Context(), form)
+	var mistake Mistake
+	if errors.As(err, &mistake) {
+		p.Problem(w, r, http.StatusBadRequest, "request", "mistake", string(mistake))
+		return
+	}
+	v, ours := visitor{}, error(nil)
+	if err == nil {
+		v, ours = p.visitor(r)
+	}
 	switch {
-	case err != nil:
-		p.broken(w, r, err)
+	case err != nil || ours != nil:
+		p.broken(w, r, errors.Join(err, ours))
 	case v.session == nil:
-		p.cookies.drop(w, p.cookies.name("session"))
-		p.Problem(w, r, http.StatusOK, "end.done")
+		p.ended(w, r, leaving)
+	case leaving.SessionID == v.session.ID:
+		p.end(w, r, v, leaving)
 	case r.Method == http.MethodPost && form("csrf") != "":
-		p.end(w, r, form, v)
+		p.confirmed(w, r, form, v, leaving)
 	default:
-		p.showEnd(w, r, v)
+		p.showEnd(w, r, form, v, leaving)
 	}
 }
 
-func (p *Pages) showEnd(w http.ResponseWriter, r *http.Request, v visitor) {
-	said := p.views.words(r, "")
-	data := view{words: said, Title: said.Say("end.title"), Account: string(v.user.Login), CSRF: endToken(p.secret(r))}
-	if err := p.views.render(w, http.StatusOK, "end", data, ""); err != nil {
+func (p *Pages) showEnd(w http.ResponseWriter, r *http.Request, form Form, v visitor, leaving Leaving) {
+	said := p.views.words(r, form("ui_locales"))
+	data := view{words: said, Title: said.Say("end.title"), Account: string(v.user.Login), Client: leaving.Client, CSRF: endToken(p.secret(r))}
+	for _, name := range leavingParameters {
+		if value := form(name); value != "" {
+			data.Hidden = append(data.Hidden, hidden{name, value})
+		}
+	}
+	if err := p.views.render(w, http.StatusOK, "end", data, leaving.Location); err != nil {
 		p.broken(w, r, err)
 	}
 }
 
-func (p *Pages) end(w http.ResponseWriter, r *http.Request, form Form, v visitor) {
+func (p *Pages) confirmed(w http.ResponseWriter, r *http.Request, form Form, v visitor, leaving Leaving) {
 	if !fromOurPage(r, p.config.Origin) || !matches(form("csrf"), endToken(p.secret(r))) {
 		p.forged(w, r)
 		return
 	}
+	p.end(w, r, v, leaving)
+}
+
+func (p *Pages) end(w http.ResponseWriter, r *http.Request, v visitor, leaving Leaving) {
 	if err := p.deps.People.RevokeSession(r.Context(), v.session.ID); err != nil {
 		p.broken(w, r, fmt.Errorf("ending a session: %w", err))
 		return
 	}
+	p.ended(w, r, leaving)
+}
+
+// ended is what follows once nobody is logged in.
+func (p *Pages) ended(w http.ResponseWriter, r *http.Request, leaving Leaving) {
 	p.cookies.drop(w, p.cookies.name("session"))
-	see(w, PathEndSession)
+	switch {
+	case leaving.Location != "":
+		see(w, leaving.Location)
+	case r.Method == http.MethodPost:
+		see(w, PathEndSession)
+	default:
+		p.Problem(w, r, http.StatusOK, "end.done")
+	}
 }
 
 // secret is the session cookie's value.

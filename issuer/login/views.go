@@ -46,7 +46,11 @@ type view struct {
 	Client      string
 	Destination string
 	Scopes      []scopeView
+	// Hidden are parameters that go through a form.
+	Hidden []hidden
 }
+
+type hidden struct{ Name, Value string }
 
 type scopeView struct{ Name, Meaning string }
 

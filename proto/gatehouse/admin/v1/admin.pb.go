@@ -145,6 +145,10 @@ type Client struct {
 	// The scopes that the client may ask for.
 	Scopes    []string               `protobuf:"bytes,6,rep,name=scopes,proto3" json:"scopes,omitempty"`
 	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	// Where a browser may be sent after a logout that the client asked for.
+	PostLogoutRedirectUris []string `protobuf:"bytes,8,rep,name=post_logout_redirect_uris,json=postLogoutRedirectUris,proto3" json:"post_logout_redirect_uris,omitempty"`
+	// What is told when a session ends (OpenID Connect Back-Channel Logout).
+	BackchannelLogoutUri string `protobuf:"bytes,9,opt,name=backchannel_logout_uri,json=backchannelLogoutUri,proto3" json:"backchannel_logout_uri,omitempty"`
 	// The longest life of its access tokens; unset: as long as their APIs allow.
 	AccessTokenLifetime *durationpb.Duration `protobuf:"bytes,20,opt,name=access_token_lifetime,json=accessTokenLifetime,proto3" json:"access_token_lifetime,omitempty"`
 	// What signs its ID tokens; empty: ES256.
@@ -230,6 +234,20 @@ func (x *Client) GetCreatedAt() *timestamppb.Timestamp {
 		return x.CreatedAt
 	}
 	return nil
+}
+
+func (x *Client) GetPostLogoutRedirectUris() []string {
+	if x != nil {
+		return x.PostLogoutRedirectUris
+	}
+	return nil
+}
+
+func (x *Client) GetBackchannelLogoutUri() string {
+	if x != nil {
+		return x.BackchannelLogoutUri
+	}
+	return ""
 }
 
 func (x *Client) GetAccessTokenLifetime() *durationpb.Duration {
@@ -1537,7 +1555,7 @@ var File_gatehouse_admin_v1_admin_proto protoreflect.FileDescriptor
 
 const file_gatehouse_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x1egatehouse/admin/v1/admin.proto\x12\x12gatehouse.admin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf6\x02\n" +
+	"\x1egatehouse/admin/v1/admin.proto\x12\x12gatehouse.admin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe7\x03\n" +
 	"\x06Client\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x122\n" +
@@ -1547,7 +1565,9 @@ const file_gatehouse_admin_v1_admin_proto_rawDesc = "" +
 	"\rredirect_uris\x18\x05 \x03(\tR\fredirectUris\x12\x16\n" +
 	"\x06scopes\x18\x06 \x03(\tR\x06scopes\x129\n" +
 	"\n" +
-	"created_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12M\n" +
+	"created_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x129\n" +
+	"\x19post_logout_redirect_uris\x18\b \x03(\tR\x16postLogoutRedirectUris\x124\n" +
+	"\x16backchannel_logout_uri\x18\t \x01(\tR\x14backchannelLogoutUri\x12M\n" +
 	"\x15access_token_lifetime\x18\x14 \x01(\v2\x19.google.protobuf.DurationR\x13accessTokenLifetime\x12,\n" +
 	"\x12id_token_algorithm\x18\x15 \x01(\tR\x10idTokenAlgorithm\"I\n" +
 	"\x13CreateClientRequest\x122\n" +
