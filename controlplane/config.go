@@ -1,8 +1,10 @@
 package controlplane
 
 import (
+	"net"
 	"path/filepath"
 
+	"gatehouse.dev/gatehouse/controlplane/ca"
 	"gatehouse.dev/gatehouse/envoy"
 	"gatehouse.dev/gatehouse/internal/conf"
 	"gatehouse.dev/gatehouse/internal/serve"
@@ -38,6 +40,12 @@ type Config struct {
 	// The SPIFFE id that authorizers must have over mutual TLS. Default:
 	// spiffe://TRUST_DOMAIN/authz.
 	AuthzIdentity string `yaml:"authz_identity"`
+	// Where workloads enrol with join tokens, renew their certificates and watch
+	// trust: HOST:PORT, TLS 1.3 with the control plane's own certificate. Danger:
+	// whoever reaches it may try tokens; keep it inside. Default: none.
+	EnrolmentListen string `yaml:"enrolment_listen"`
+	// The workload CA.
+	CA ca.Config `yaml:"ca"`
 	// The trust domain of all SPIFFE ids: the top level's `trust_domain`, or that
 	// of local_identity.
 	TrustDomain string `yaml:"-"`
@@ -65,6 +73,8 @@ func (c *Config) SetDefaults(dataDir string) {
 		c.Authz[i] = serve.Absolute(dataDir, address)
 	}
 	conf.Default(&c.AuthzIdentity, envoy.AuthzIdentity(c.TrustDomain))
+	c.CA.TrustDomain, c.CA.Enrolment = c.TrustDomain, c.EnrolmentListen
+	c.CA.SetDefaults(dataDir)
 }
 
 // Validate reports everything that is wrong, with keys relative to Config.
@@ -78,5 +88,9 @@ func (c *Config) Validate() (vs conf.Violations) {
 		vs.Add("rule_key", nil, "is missing", "name the file of the rule signing key")
 	}
 	vs.AddUnder("", c.validateAuthz())
+	if _, _, err := net.SplitHostPort(c.EnrolmentListen); err != nil && c.EnrolmentListen != "" {
+		vs.Add("enrolment_listen", c.EnrolmentListen, "is no address", "write HOST:PORT")
+	}
+	vs.AddUnder("ca", c.CA.Validate())
 	return vs
 }

@@ -25,6 +25,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 
+	"gatehouse.dev/gatehouse/controlplane/ca"
 	"gatehouse.dev/gatehouse/envoy"
 	"gatehouse.dev/gatehouse/internal/serve"
 )
@@ -40,6 +41,8 @@ type Deps struct {
 	Now func() time.Time
 	// KnownPolicies are the names that routes may use; nil: not checked here.
 	KnownPolicies []string
+	// CA is the workload CA, which somebody else runs; nil: there is none.
+	CA *ca.Server
 }
 
 // Server is the control plane.
@@ -49,6 +52,7 @@ type Server struct {
 	config      Config
 	signer      *RuleSigner
 	policies    []string
+	ca          *ca.Server
 	logger      *slog.Logger
 	now         func() time.Time
 	metrics     *metrics
@@ -81,7 +85,7 @@ func New(config Config, gateway Gateway, deps Deps) (*Server, error) {
 	}
 	deps.complete()
 	s := &Server{
-		config: config, signer: signer, policies: deps.KnownPolicies,
+		config: config, signer: signer, policies: deps.KnownPolicies, ca: deps.CA,
 		logger: deps.Logger, now: deps.Now, credentials: credentials,
 		groups: map[string]*group{}, stopping: make(chan struct{}),
 	}
@@ -118,6 +122,9 @@ func (s *Server) Run(ctx context.Context) error {
 	defer telemetry.Close()
 	server := grpc.NewServer(s.options()...)
 	discoveryv3.RegisterAggregatedDiscoveryServiceServer(server, s)
+	if s.ca != nil {
+		s.ca.RegisterTrust(server, s.config.LocalIdentity)
+	}
 	s.setReady(true)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return serve.GRPC(ctx, listener, server) })

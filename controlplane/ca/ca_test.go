@@ -3,6 +3,7 @@ package ca
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -49,9 +50,16 @@ func (b *bench) keep(t *testing.T, s Subject) (leaf *x509.Certificate, renewed b
 }
 
 func (b *bench) verify(leaf *x509.Certificate, host string, usage x509.ExtKeyUsage) error {
-	roots := x509.NewCertPool()
+	roots, between := x509.NewCertPool(), x509.NewCertPool()
 	roots.AddCert(b.Certificate())
-	_, err := leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: host, KeyUsages: []x509.ExtKeyUsage{usage}, CurrentTime: b.clock})
+	chain, err := readCertificates(b.crt)
+	if err != nil {
+		return err
+	}
+	for _, c := range chain[1:] {
+		between.AddCert(c)
+	}
+	_, err = leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, DNSName: host, KeyUsages: []x509.ExtKeyUsage{usage}, CurrentTime: b.clock})
 	return err
 }
 
@@ -116,7 +124,8 @@ func TestKeepRenewsOnlyWhatNeedsIt(t *testing.T) {
 	if renewals(subject) {
 		t.Error("renewed by a restart alone")
 	}
-	b.clock = b.clock.Add(leafLife/3*2 + time.Hour)
+	b.clock = b.clock.Add(defaultIntermediateLife/3*2 + time.Hour)
+	b.reopen(t)
 	if !renewals(subject) {
 		t.Error("in its last third, not renewed")
 	}
@@ -140,20 +149,20 @@ func TestKeepRenewsOnlyWhatNeedsIt(t *testing.T) {
 
 func TestKeepLeavesForeignCertificatesAlone(t *testing.T) {
 	b := newBench(t)
-	root, err := create(b.clock)
+	root, err := newRoot(b.clock)
 	if err != nil {
 		t.Fatal(err)
 	}
 	foreign := *root.certificate
 	foreign.Subject.Organization, foreign.RawSubject = []string{"Others"}, nil
-	signed, err := sign(&foreign, &foreign, root.key.Public(), root.key)
+	signed, err := create(&foreign, &foreign, root.key.Public(), root.key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := os.MkdirAll(filepath.Dir(b.crt), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := writePair(b.crt, b.key, signed, root.key); err != nil {
+	if err := errors.Join(writeKey(b.key, root.key), writeFile(b.crt, encodeCertificates([]*x509.Certificate{signed}), 0o644)); err != nil {
 		t.Fatal(err)
 	}
 	if leaf, renewed := b.keep(t, Subject{Hosts: []string{"localhost"}}); renewed || !slices.Equal(leaf.Raw, signed.Raw) {
@@ -164,7 +173,7 @@ func TestKeepLeavesForeignCertificatesAlone(t *testing.T) {
 func TestKeysArePrivate(t *testing.T) {
 	b := newBench(t)
 	b.keep(t, Subject{Hosts: []string{"localhost"}})
-	for path, want := range map[string]os.FileMode{b.dir: 0o700, filepath.Join(b.dir, "ca.key"): 0o600, b.key: 0o600} {
+	for path, want := range map[string]os.FileMode{b.dir: 0o700, filepath.Join(b.dir, "ca.key"): 0o600, filepath.Join(b.dir, "intermediate.pem"): 0o600, b.key: 0o600} {
 		info, err := os.Stat(path)
 		if err != nil {
 			t.Fatal(err)

@@ -1,9 +1,11 @@
 package ca
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
@@ -13,15 +15,16 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
+	"strings"
 	"time"
 )
 
-// leafLife is how long a leaf lives; it is renewed in its last third.
-const leafLife = 90 * 24 * time.Hour
+// fileLife is how long a certificate in a file lives, where its intermediate
+// does; it is renewed in its last third.
+const fileLife = 90 * 24 * time.Hour
 
-// Subject is whom a leaf certificate names: a server by hosts, or a workload by
-// its SPIFFE id.
+// Subject is whom a certificate in a file names: a server by hosts, or a
+// workload by its SPIFFE id.
 type Subject struct {
 	// Hosts are DNS names and IP addresses; the leaf is for TLS servers.
 	Hosts []string
@@ -30,64 +33,78 @@ type Subject struct {
 }
 
 // Keep makes sure that the two files hold a certificate of this authority for
-// the subject, and its key (0600). It makes what is missing, renews what ends
-// soon or names another subject, and leaves alone a certificate that somebody
-// else issued. It tells whether it wrote.
+// the subject, with its chain, and its key (0600). It makes what is missing,
+// renews what ends soon, names another subject or leads to another root, and
+// leaves alone a certificate that somebody else issued. It tells whether it
+// wrote.
 func (a *Authority) Keep(crt, key string, subject Subject) (renewed bool, err error) {
 	template, err := a.template(subject)
 	if err != nil {
 		return false, err
 	}
-	present, err := readCertificate(crt)
+	chain, err := readCertificates(crt)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
 		return false, err
-	case !slices.Equal(present.Issuer.Organization, []string{organization}):
+	case !a.ours(chain):
 		return false, nil
 	default:
 		// A pair that does not match was half written when the power went.
-		if _, _, err := readPair(crt, key); err == nil && a.good(present, template) {
+		if _, err := tls.LoadX509KeyPair(crt, key); err == nil && a.good(chain, template) {
 			return false, nil
 		}
 	}
 	if err := os.MkdirAll(filepath.Dir(crt), 0o700); err != nil {
 		return false, fmt.Errorf("making the folder of %s: %w", crt, err)
 	}
-	return true, a.issue(crt, key, template)
+	return true, a.writeLeaf(crt, key, template)
 }
 
-func (a *Authority) issue(crt, key string, template *x509.Certificate) error {
+// writeLeaf puts the key in place first, then the certificate, each whole.
+func (a *Authority) writeLeaf(crt, key string, template *x509.Certificate) error {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return fmt.Errorf("making the key of %s: %w", crt, err)
 	}
-	leaf, err := sign(template, a.certificate, private.Public(), a.key)
+	chain, err := a.issueTo(context.Background(), template, private)
 	if err != nil {
-		return fmt.Errorf("signing %s: %w", crt, err)
+		return fmt.Errorf("issuing %s: %w", crt, err)
 	}
-	return writePair(crt, key, leaf, private)
+	return errors.Join(writeKey(key, private), writeFile(crt, encodeCertificates(chain), 0o644))
 }
 
-// good tells whether a leaf is ours, names what it should, and still has more
-// than a third of its life.
-func (a *Authority) good(leaf, want *x509.Certificate) bool {
-	return leaf.CheckSignatureFrom(a.certificate) == nil &&
-		a.now().Before(leaf.NotAfter.Add(-leafLife/3)) &&
-		slices.Equal(leaf.DNSNames, want.DNSNames) &&
-		slices.EqualFunc(leaf.IPAddresses, want.IPAddresses, net.IP.Equal) &&
-		slices.EqualFunc(leaf.URIs, want.URIs, func(x, y *url.URL) bool { return x.String() == y.String() })
+// ours tells whether this authority or one before it issued a chain.
+func (a *Authority) ours(chain []*x509.Certificate) bool {
+	for _, name := range chain[0].Issuer.Organization {
+		if strings.HasPrefix(name, organization) {
+			return true
+		}
+	}
+	return verifyChain(chain, a.Roots(), chain[0].NotBefore) == nil
+}
+
+// good tells whether a chain leads to the root that issues, names what it
+// should, and has more than a third of its life left.
+func (a *Authority) good(chain []*x509.Certificate, want *x509.Certificate) bool {
+	leaf := chain[0]
+	roots := a.Roots()
+	if issuer := a.current.Load().issuer; issuer != nil {
+		roots = []*x509.Certificate{issuer}
+	}
+	return verifyChain(chain, roots, a.now()) == nil && sameNames(leaf, want) &&
+		a.now().Before(leaf.NotAfter.Add(-leaf.NotAfter.Sub(leaf.NotBefore)/3))
 }
 
 func (a *Authority) template(subject Subject) (*x509.Certificate, error) {
-	now := a.now()
-	template := &x509.Certificate{
-		Subject:     pkix.Name{Organization: []string{organization}},
-		NotBefore:   now.Add(-backdate),
-		NotAfter:    earlier(now.Add(leafLife), a.certificate.NotAfter),
-		KeyUsage:    x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	if subject.SPIFFE != "" {
+		id, err := ParseID(subject.SPIFFE)
+		if err == nil && len(subject.Hosts) > 0 {
+			err = fmt.Errorf("a workload has no hosts beside its SPIFFE id %s", id)
+		}
+		return a.svid(id, fileLife), err
 	}
+	template := a.leaf(fileLife)
 	for _, host := range subject.Hosts {
 		if ip := net.ParseIP(host); ip != nil {
 			template.IPAddresses = append(template.IPAddresses, ip)
@@ -95,21 +112,26 @@ func (a *Authority) template(subject Subject) (*x509.Certificate, error) {
 			template.DNSNames = append(template.DNSNames, host)
 		}
 	}
-	if subject.SPIFFE == "" {
-		return template, nil
-	}
-	id, err := url.Parse(subject.SPIFFE)
-	if err != nil || id.Scheme != "spiffe" || id.Host == "" || len(subject.Hosts) > 0 {
-		return nil, fmt.Errorf("%q with %d hosts is not one SPIFFE id", subject.SPIFFE, len(subject.Hosts))
-	}
-	template.URIs = []*url.URL{id}
-	template.ExtKeyUsage = append(template.ExtKeyUsage, x509.ExtKeyUsageClientAuth)
 	return template, nil
 }
 
-func earlier(x, y time.Time) time.Time {
-	if y.Before(x) {
-		return y
+// svid is the form of X509-SVID §2 to §4.
+func (a *Authority) svid(id ID, life time.Duration) *x509.Certificate {
+	template := a.leaf(life)
+	template.URIs = []*url.URL{id.url()}
+	template.ExtKeyUsage = append(template.ExtKeyUsage, x509.ExtKeyUsageClientAuth)
+	return template
+}
+
+func (a *Authority) leaf(life time.Duration) *x509.Certificate {
+	now := a.now()
+	return &x509.Certificate{
+		Subject:     pkix.Name{Organization: []string{organization}},
+		NotBefore:   now.Add(-backdate),
+		NotAfter:    now.Add(life),
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		// Said outright: a leaf signs no certificates (X509-SVID §4.1).
+		BasicConstraintsValid: true,
 	}
-	return x
 }

@@ -188,6 +188,8 @@ func (c *Config) listeners() []listener {
 		{"authz.telemetry", c.Authz.Telemetry},
 		{"controlplane.listen", c.ControlPlane.Listen},
 		{"controlplane.telemetry", c.ControlPlane.Telemetry},
+		{"controlplane.enrolment_listen", c.ControlPlane.EnrolmentListen},
+		{"controlplane.ca.admin_socket", c.ControlPlane.CA.AdminSocket},
 		{"envoy.admin", c.Envoy.Admin},
 		{"envoy.agent", c.Envoy.Agent},
 	}

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -10,6 +11,7 @@ import (
 
 	"gatehouse.dev/gatehouse/authz"
 	"gatehouse.dev/gatehouse/controlplane"
+	"gatehouse.dev/gatehouse/controlplane/ca"
 	"gatehouse.dev/gatehouse/issuer"
 	"gatehouse.dev/gatehouse/sample"
 )
@@ -73,11 +75,15 @@ func (s *site) buildAuthz() error {
 }
 
 func (s *site) buildControlPlane() (*controlplane.Server, error) {
-	c, err := controlplane.New(s.config.ControlPlane, s.config.Gateway, controlplane.Deps{Logger: s.log(ControlPlane), Registerer: newRegistry(), Now: time.Now})
+	authority, err := ca.New(s.config.ControlPlane.CA, ca.Deps{Logger: s.log(ControlPlane), Now: time.Now})
 	if err != nil {
 		return nil, err
 	}
-	s.behind = append(s.behind, process{string(ControlPlane), c.Run})
+	c, err := controlplane.New(s.config.ControlPlane, s.config.Gateway, controlplane.Deps{Logger: s.log(ControlPlane), Registerer: newRegistry(), Now: time.Now, CA: authority})
+	if err != nil {
+		return nil, errors.Join(err, authority.Close())
+	}
+	s.behind = append(s.behind, process{string(ControlPlane), c.Run}, process{"workload CA", authority.Run})
 	s.missing = append(s.missing, c.Missing)
 	return c, nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -63,7 +64,7 @@ func (c *Config) Prepare(parts []Part, now func() time.Time) error {
 	return c.keepCertificates(parts, now)
 }
 
-// CA is the development CA's certificate, for clients of the gateway.
+// CA holds the certificates of the CA's roots, for clients of the gateway.
 func (c *Config) CA() conf.Path { return c.data("ca", "ca.crt") }
 
 // keepCertificates looks after the certificates that the development CA issues:
@@ -71,10 +72,10 @@ func (c *Config) CA() conf.Path { return c.data("ca", "ca.crt") }
 // verified against that CA.
 func (c *Config) keepCertificates(parts []Part, now func() time.Time) error {
 	leaves := c.leaves(parts)
-	if len(leaves) == 0 {
+	if len(leaves) == 0 && !slices.Contains(parts, ControlPlane) {
 		return nil
 	}
-	authority, err := ca.Open(string(c.data("ca")), now)
+	authority, err := ca.OpenConfigured(c.ControlPlane.CA, now, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}

@@ -626,6 +626,578 @@ func (*PublishAssertionKeysResponse) Descriptor() ([]byte, []int) {
 	return file_gatehouse_workload_v1_workload_proto_rawDescGZIP(), []int{10}
 }
 
+type CreateTokenRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	SpiffeId string                 `protobuf:"bytes,1,opt,name=spiffe_id,json=spiffeId,proto3" json:"spiffe_id,omitempty"`
+	// How many seconds it may be used; 0: 600, which is also the most.
+	Seconds       uint32 `protobuf:"varint,2,opt,name=seconds,proto3" json:"seconds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateTokenRequest) Reset() {
+	*x = CreateTokenRequest{}
+	mi := &file_gatehouse_workload_v1_workload_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateTokenRequest) ProtoMessage() {}
+
+func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_workload_v1_workload_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
+func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
+	return file_gatehouse_workload_v1_workload_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *CreateTokenRequest) GetSpiffeId() string {
+	if x != nil {
+		return x.SpiffeId
+	}
+	return ""
+}
+
+func (x *CreateTokenRequest) GetSeconds() uint32 {
+	if x != nil {
+		return x.Seconds
+	}
+	return 0
+}
+
+type CreateTokenResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the enrolling side reads, `ghj1.…`.
+	Token         string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateTokenResponse) Reset() {
+	*x = CreateTokenResponse{}
+	mi := &file_gatehouse_workload_v1_workload_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateTokenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateTokenResponse) ProtoMessage() {}
+
+func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_workload_v1_workload_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
+func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
+	return file_gatehouse_workload_v1_workload_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *CreateTokenResponse) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *CreateTokenResponse) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+type RevokeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SpiffeId      string                 `protobuf:"bytes,1,opt,name=spiffe_id,json=spiffeId,proto3" json:"spiffe_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeRequest) Reset() {
+	*x = RevokeRequest{}
+	mi := &file_gatehouse_workload_v1_workload_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeRequest) ProtoMessage() {}
+
+func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_workload_v1_workload_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeRequest.ProtoReflect.Descriptor instead.
+func (*RevokeRequest) Descriptor() ([]byte, []int) {
+	return file_gatehouse_workload_v1_workload_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *RevokeRequest) GetSpiffeId() string {
+	if x != nil {
+		return x.SpiffeId
+	}
+	return ""
+}
+
+type RevokeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeResponse) Reset() {
+	*x = RevokeResponse{}
+	mi := &file_gatehouse_workload_v1_workload_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeResponse) ProtoMessage() {}
+
+func (x *RevokeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_workload_v1_workload_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeResponse.ProtoReflect.Descriptor instead.
+func (*RevokeResponse) Descriptor() ([]byte, []int) {
+	return file_gatehouse_workload_v1_workload_proto_rawDescGZIP(), []int{14}
+}
+
+type AllowRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SpiffeId      string                 `protobuf:"bytes,1,opt,name=spiffe_id,json=spiffeId,proto3" json:"spiffe_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AllowRequest) Reset() {
+	*x = AllowRequest{}
+	mi := &file_gatehouse_workload_v1_workload_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AllowRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AllowRequest) ProtoMessage() {}
+
+func (x *AllowRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_workload_v1_workload_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AllowRequest.ProtoReflect.Descriptor instead.
+func (*AllowRequest) Descriptor() ([]byte, []int) {
+	return file_gatehouse_workload_v1_workload_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *AllowRequest) GetSpiffeId() string {
+	if x != nil {
+		return x.SpiffeId
+	}
+	return ""
+}
+
+type AllowResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AllowResponse) Reset() {
+	*x = AllowResponse{}
+	mi := &file_gatehouse_workload_v1_workload_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AllowResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AllowResponse) ProtoMessage() {}
+
+func (x *AllowResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_workload_v1_workload_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AllowResponse.ProtoReflect.Descriptor instead.
+func (*AllowResponse) Descriptor() ([]byte, []int) {
+	return file_gatehouse_workload_v1_workload_proto_rawDescGZIP(), []int{16}
+}
+
+type ListRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRequest) Reset() {
+	*x = ListRequest{}
+	mi := &file_gatehouse_workload_v1_workload_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRequest) ProtoMessage() {}
+
+func (x *ListRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_workload_v1_workload_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
+func (*ListRequest) Descriptor() ([]byte, []int) {
+	return file_gatehouse_workload_v1_workload_proto_rawDescGZIP(), []int{17}
+}
+
+type ListResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Workloads     []*Workload            `protobuf:"bytes,1,rep,name=workloads,proto3" json:"workloads,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListResponse) Reset() {
+	*x = ListResponse{}
+	mi := &file_gatehouse_workload_v1_workload_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListResponse) ProtoMessage() {}
+
+func (x *ListResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_workload_v1_workload_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
+func (*ListResponse) Descriptor() ([]byte, []int) {
+	return file_gatehouse_workload_v1_workload_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ListResponse) GetWorkloads() []*Workload {
+	if x != nil {
+		return x.Workloads
+	}
+	return nil
+}
+
+// Workload is what the CA knows of one SPIFFE id.
+type Workload struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	SpiffeId string                 `protobuf:"bytes,1,opt,name=spiffe_id,json=spiffeId,proto3" json:"spiffe_id,omitempty"`
+	// The serial number of its last certificate, in hexadecimal, and when the last
+	// to end of all its certificates ends.
+	Serial   string                 `protobuf:"bytes,2,opt,name=serial,proto3" json:"serial,omitempty"`
+	IssuedAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=issued_at,json=issuedAt,proto3" json:"issued_at,omitempty"`
+	NotAfter *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
+	// When it was revoked; absent: it was not.
+	RevokedAt     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=revoked_at,json=revokedAt,proto3" json:"revoked_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Workload) Reset() {
+	*x = Workload{}
+	mi := &file_gatehouse_workload_v1_workload_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Workload) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Workload) ProtoMessage() {}
+
+func (x *Workload) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_workload_v1_workload_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Workload.ProtoReflect.Descriptor instead.
+func (*Workload) Descriptor() ([]byte, []int) {
+	return file_gatehouse_workload_v1_workload_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Workload) GetSpiffeId() string {
+	if x != nil {
+		return x.SpiffeId
+	}
+	return ""
+}
+
+func (x *Workload) GetSerial() string {
+	if x != nil {
+		return x.Serial
+	}
+	return ""
+}
+
+func (x *Workload) GetIssuedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.IssuedAt
+	}
+	return nil
+}
+
+func (x *Workload) GetNotAfter() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NotAfter
+	}
+	return nil
+}
+
+func (x *Workload) GetRevokedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RevokedAt
+	}
+	return nil
+}
+
+type ReloadRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReloadRequest) Reset() {
+	*x = ReloadRequest{}
+	mi := &file_gatehouse_workload_v1_workload_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReloadRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReloadRequest) ProtoMessage() {}
+
+func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_workload_v1_workload_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReloadRequest.ProtoReflect.Descriptor instead.
+func (*ReloadRequest) Descriptor() ([]byte, []int) {
+	return file_gatehouse_workload_v1_workload_proto_rawDescGZIP(), []int{20}
+}
+
+type ReloadResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// SPIFFE ids that watch and have not taken the present state into use, once
+	// for each watcher.
+	Behind []string `protobuf:"bytes,1,rep,name=behind,proto3" json:"behind,omitempty"`
+	// The roots that verify certificates which have not ended.
+	Roots         []*RootUse `protobuf:"bytes,2,rep,name=roots,proto3" json:"roots,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReloadResponse) Reset() {
+	*x = ReloadResponse{}
+	mi := &file_gatehouse_workload_v1_workload_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReloadResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReloadResponse) ProtoMessage() {}
+
+func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_workload_v1_workload_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReloadResponse.ProtoReflect.Descriptor instead.
+func (*ReloadResponse) Descriptor() ([]byte, []int) {
+	return file_gatehouse_workload_v1_workload_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ReloadResponse) GetBehind() []string {
+	if x != nil {
+		return x.Behind
+	}
+	return nil
+}
+
+func (x *ReloadResponse) GetRoots() []*RootUse {
+	if x != nil {
+		return x.Roots
+	}
+	return nil
+}
+
+// RootUse is a root under which workloads' certificates are in use.
+type RootUse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// SHA-256 of the root's certificate.
+	Fingerprint []byte `protobuf:"bytes,1,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	// When the last of them ends.
+	Until         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=until,proto3" json:"until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RootUse) Reset() {
+	*x = RootUse{}
+	mi := &file_gatehouse_workload_v1_workload_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RootUse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RootUse) ProtoMessage() {}
+
+func (x *RootUse) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_workload_v1_workload_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RootUse.ProtoReflect.Descriptor instead.
+func (*RootUse) Descriptor() ([]byte, []int) {
+	return file_gatehouse_workload_v1_workload_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *RootUse) GetFingerprint() []byte {
+	if x != nil {
+		return x.Fingerprint
+	}
+	return nil
+}
+
+func (x *RootUse) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
 var File_gatehouse_workload_v1_workload_proto protoreflect.FileDescriptor
 
 const file_gatehouse_workload_v1_workload_proto_rawDesc = "" +
@@ -667,13 +1239,49 @@ const file_gatehouse_workload_v1_workload_proto_rawDesc = "" +
 	"\x1bPublishAssertionKeysRequest\x12\x18\n" +
 	"\areplica\x18\x01 \x01(\tR\areplica\x127\n" +
 	"\x04keys\x18\x02 \x03(\v2#.gatehouse.workload.v1.AssertionKeyR\x04keys\"\x1e\n" +
-	"\x1cPublishAssertionKeysResponse2\xb3\x01\n" +
+	"\x1cPublishAssertionKeysResponse\"K\n" +
+	"\x12CreateTokenRequest\x12\x1b\n" +
+	"\tspiffe_id\x18\x01 \x01(\tR\bspiffeId\x12\x18\n" +
+	"\aseconds\x18\x02 \x01(\rR\aseconds\"f\n" +
+	"\x13CreateTokenResponse\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\x129\n" +
+	"\n" +
+	"expires_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\",\n" +
+	"\rRevokeRequest\x12\x1b\n" +
+	"\tspiffe_id\x18\x01 \x01(\tR\bspiffeId\"\x10\n" +
+	"\x0eRevokeResponse\"+\n" +
+	"\fAllowRequest\x12\x1b\n" +
+	"\tspiffe_id\x18\x01 \x01(\tR\bspiffeId\"\x0f\n" +
+	"\rAllowResponse\"\r\n" +
+	"\vListRequest\"M\n" +
+	"\fListResponse\x12=\n" +
+	"\tworkloads\x18\x01 \x03(\v2\x1f.gatehouse.workload.v1.WorkloadR\tworkloads\"\xec\x01\n" +
+	"\bWorkload\x12\x1b\n" +
+	"\tspiffe_id\x18\x01 \x01(\tR\bspiffeId\x12\x16\n" +
+	"\x06serial\x18\x02 \x01(\tR\x06serial\x127\n" +
+	"\tissued_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bissuedAt\x127\n" +
+	"\tnot_after\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\x129\n" +
+	"\n" +
+	"revoked_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\trevokedAt\"\x0f\n" +
+	"\rReloadRequest\"^\n" +
+	"\x0eReloadResponse\x12\x16\n" +
+	"\x06behind\x18\x01 \x03(\tR\x06behind\x124\n" +
+	"\x05roots\x18\x02 \x03(\v2\x1e.gatehouse.workload.v1.RootUseR\x05roots\"]\n" +
+	"\aRootUse\x12 \n" +
+	"\vfingerprint\x18\x01 \x01(\fR\vfingerprint\x120\n" +
+	"\x05until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05until2\xb3\x01\n" +
 	"\tEnrolment\x12R\n" +
 	"\x05Enrol\x12#.gatehouse.workload.v1.EnrolRequest\x1a$.gatehouse.workload.v1.EnrolResponse\x12R\n" +
 	"\x05Renew\x12#.gatehouse.workload.v1.RenewRequest\x1a$.gatehouse.workload.v1.RenewResponse2\xdd\x01\n" +
 	"\x05Trust\x12S\n" +
 	"\x05Watch\x12#.gatehouse.workload.v1.WatchRequest\x1a!.gatehouse.workload.v1.TrustState(\x010\x01\x12\x7f\n" +
-	"\x14PublishAssertionKeys\x122.gatehouse.workload.v1.PublishAssertionKeysRequest\x1a3.gatehouse.workload.v1.PublishAssertionKeysResponseB@Z>gatehouse.dev/gatehouse/proto/gatehouse/workload/v1;workloadv1b\x06proto3"
+	"\x14PublishAssertionKeys\x122.gatehouse.workload.v1.PublishAssertionKeysRequest\x1a3.gatehouse.workload.v1.PublishAssertionKeysResponse2\xc4\x03\n" +
+	"\tWorkloads\x12d\n" +
+	"\vCreateToken\x12).gatehouse.workload.v1.CreateTokenRequest\x1a*.gatehouse.workload.v1.CreateTokenResponse\x12U\n" +
+	"\x06Revoke\x12$.gatehouse.workload.v1.RevokeRequest\x1a%.gatehouse.workload.v1.RevokeResponse\x12R\n" +
+	"\x05Allow\x12#.gatehouse.workload.v1.AllowRequest\x1a$.gatehouse.workload.v1.AllowResponse\x12O\n" +
+	"\x04List\x12\".gatehouse.workload.v1.ListRequest\x1a#.gatehouse.workload.v1.ListResponse\x12U\n" +
+	"\x06Reload\x12$.gatehouse.workload.v1.ReloadRequest\x1a%.gatehouse.workload.v1.ReloadResponseB@Z>gatehouse.dev/gatehouse/proto/gatehouse/workload/v1;workloadv1b\x06proto3"
 
 var (
 	file_gatehouse_workload_v1_workload_proto_rawDescOnce sync.Once
@@ -687,7 +1295,7 @@ func file_gatehouse_workload_v1_workload_proto_rawDescGZIP() []byte {
 	return file_gatehouse_workload_v1_workload_proto_rawDescData
 }
 
-var file_gatehouse_workload_v1_workload_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_gatehouse_workload_v1_workload_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_gatehouse_workload_v1_workload_proto_goTypes = []any{
 	(*EnrolRequest)(nil),                 // 0: gatehouse.workload.v1.EnrolRequest
 	(*EnrolResponse)(nil),                // 1: gatehouse.workload.v1.EnrolResponse
@@ -700,7 +1308,19 @@ var file_gatehouse_workload_v1_workload_proto_goTypes = []any{
 	(*AssertionKey)(nil),                 // 8: gatehouse.workload.v1.AssertionKey
 	(*PublishAssertionKeysRequest)(nil),  // 9: gatehouse.workload.v1.PublishAssertionKeysRequest
 	(*PublishAssertionKeysResponse)(nil), // 10: gatehouse.workload.v1.PublishAssertionKeysResponse
-	(*timestamppb.Timestamp)(nil),        // 11: google.protobuf.Timestamp
+	(*CreateTokenRequest)(nil),           // 11: gatehouse.workload.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),          // 12: gatehouse.workload.v1.CreateTokenResponse
+	(*RevokeRequest)(nil),                // 13: gatehouse.workload.v1.RevokeRequest
+	(*RevokeResponse)(nil),               // 14: gatehouse.workload.v1.RevokeResponse
+	(*AllowRequest)(nil),                 // 15: gatehouse.workload.v1.AllowRequest
+	(*AllowResponse)(nil),                // 16: gatehouse.workload.v1.AllowResponse
+	(*ListRequest)(nil),                  // 17: gatehouse.workload.v1.ListRequest
+	(*ListResponse)(nil),                 // 18: gatehouse.workload.v1.ListResponse
+	(*Workload)(nil),                     // 19: gatehouse.workload.v1.Workload
+	(*ReloadRequest)(nil),                // 20: gatehouse.workload.v1.ReloadRequest
+	(*ReloadResponse)(nil),               // 21: gatehouse.workload.v1.ReloadResponse
+	(*RootUse)(nil),                      // 22: gatehouse.workload.v1.RootUse
+	(*timestamppb.Timestamp)(nil),        // 23: google.protobuf.Timestamp
 }
 var file_gatehouse_workload_v1_workload_proto_depIdxs = []int32{
 	4,  // 0: gatehouse.workload.v1.EnrolResponse.svid:type_name -> gatehouse.workload.v1.Svid
@@ -708,21 +1328,38 @@ var file_gatehouse_workload_v1_workload_proto_depIdxs = []int32{
 	5,  // 2: gatehouse.workload.v1.Svid.bundle:type_name -> gatehouse.workload.v1.Bundle
 	5,  // 3: gatehouse.workload.v1.TrustState.bundle:type_name -> gatehouse.workload.v1.Bundle
 	8,  // 4: gatehouse.workload.v1.TrustState.assertion_keys:type_name -> gatehouse.workload.v1.AssertionKey
-	11, // 5: gatehouse.workload.v1.AssertionKey.expires_at:type_name -> google.protobuf.Timestamp
+	23, // 5: gatehouse.workload.v1.AssertionKey.expires_at:type_name -> google.protobuf.Timestamp
 	8,  // 6: gatehouse.workload.v1.PublishAssertionKeysRequest.keys:type_name -> gatehouse.workload.v1.AssertionKey
-	0,  // 7: gatehouse.workload.v1.Enrolment.Enrol:input_type -> gatehouse.workload.v1.EnrolRequest
-	2,  // 8: gatehouse.workload.v1.Enrolment.Renew:input_type -> gatehouse.workload.v1.RenewRequest
-	6,  // 9: gatehouse.workload.v1.Trust.Watch:input_type -> gatehouse.workload.v1.WatchRequest
-	9,  // 10: gatehouse.workload.v1.Trust.PublishAssertionKeys:input_type -> gatehouse.workload.v1.PublishAssertionKeysRequest
-	1,  // 11: gatehouse.workload.v1.Enrolment.Enrol:output_type -> gatehouse.workload.v1.EnrolResponse
-	3,  // 12: gatehouse.workload.v1.Enrolment.Renew:output_type -> gatehouse.workload.v1.RenewResponse
-	7,  // 13: gatehouse.workload.v1.Trust.Watch:output_type -> gatehouse.workload.v1.TrustState
-	10, // 14: gatehouse.workload.v1.Trust.PublishAssertionKeys:output_type -> gatehouse.workload.v1.PublishAssertionKeysResponse
-	11, // [11:15] is the sub-list for method output_type
-	7,  // [7:11] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	23, // 7: gatehouse.workload.v1.CreateTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
+	19, // 8: gatehouse.workload.v1.ListResponse.workloads:type_name -> gatehouse.workload.v1.Workload
+	23, // 9: gatehouse.workload.v1.Workload.issued_at:type_name -> google.protobuf.Timestamp
+	23, // 10: gatehouse.workload.v1.Workload.not_after:type_name -> google.protobuf.Timestamp
+	23, // 11: gatehouse.workload.v1.Workload.revoked_at:type_name -> google.protobuf.Timestamp
+	22, // 12: gatehouse.workload.v1.ReloadResponse.roots:type_name -> gatehouse.workload.v1.RootUse
+	23, // 13: gatehouse.workload.v1.RootUse.until:type_name -> google.protobuf.Timestamp
+	0,  // 14: gatehouse.workload.v1.Enrolment.Enrol:input_type -> gatehouse.workload.v1.EnrolRequest
+	2,  // 15: gatehouse.workload.v1.Enrolment.Renew:input_type -> gatehouse.workload.v1.RenewRequest
+	6,  // 16: gatehouse.workload.v1.Trust.Watch:input_type -> gatehouse.workload.v1.WatchRequest
+	9,  // 17: gatehouse.workload.v1.Trust.PublishAssertionKeys:input_type -> gatehouse.workload.v1.PublishAssertionKeysRequest
+	11, // 18: gatehouse.workload.v1.Workloads.CreateToken:input_type -> gatehouse.workload.v1.CreateTokenRequest
+	13, // 19: gatehouse.workload.v1.Workloads.Revoke:input_type -> gatehouse.workload.v1.RevokeRequest
+	15, // 20: gatehouse.workload.v1.Workloads.Allow:input_type -> gatehouse.workload.v1.AllowRequest
+	17, // 21: gatehouse.workload.v1.Workloads.List:input_type -> gatehouse.workload.v1.ListRequest
+	20, // 22: gatehouse.workload.v1.Workloads.Reload:input_type -> gatehouse.workload.v1.ReloadRequest
+	1,  // 23: gatehouse.workload.v1.Enrolment.Enrol:output_type -> gatehouse.workload.v1.EnrolResponse
+	3,  // 24: gatehouse.workload.v1.Enrolment.Renew:output_type -> gatehouse.workload.v1.RenewResponse
+	7,  // 25: gatehouse.workload.v1.Trust.Watch:output_type -> gatehouse.workload.v1.TrustState
+	10, // 26: gatehouse.workload.v1.Trust.PublishAssertionKeys:output_type -> gatehouse.workload.v1.PublishAssertionKeysResponse
+	12, // 27: gatehouse.workload.v1.Workloads.CreateToken:output_type -> gatehouse.workload.v1.CreateTokenResponse
+	14, // 28: gatehouse.workload.v1.Workloads.Revoke:output_type -> gatehouse.workload.v1.RevokeResponse
+	16, // 29: gatehouse.workload.v1.Workloads.Allow:output_type -> gatehouse.workload.v1.AllowResponse
+	18, // 30: gatehouse.workload.v1.Workloads.List:output_type -> gatehouse.workload.v1.ListResponse
+	21, // 31: gatehouse.workload.v1.Workloads.Reload:output_type -> gatehouse.workload.v1.ReloadResponse
+	23, // [23:32] is the sub-list for method output_type
+	14, // [14:23] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_gatehouse_workload_v1_workload_proto_init() }
@@ -736,9 +1373,9 @@ func file_gatehouse_workload_v1_workload_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gatehouse_workload_v1_workload_proto_rawDesc), len(file_gatehouse_workload_v1_workload_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   23,
 			NumExtensions: 0,
-			NumServices:   2,
+			NumServices:   3,
 		},
 		GoTypes:           file_gatehouse_workload_v1_workload_proto_goTypes,
 		DependencyIndexes: file_gatehouse_workload_v1_workload_proto_depIdxs,

@@ -323,3 +323,275 @@ var Trust_ServiceDesc = grpc.ServiceDesc{
 	},
 	Metadata: "gatehouse/workload/v1/workload.proto",
 }
+
+const (
+	Workloads_CreateToken_FullMethodName = "/gatehouse.workload.v1.Workloads/CreateToken"
+	Workloads_Revoke_FullMethodName      = "/gatehouse.workload.v1.Workloads/Revoke"
+	Workloads_Allow_FullMethodName       = "/gatehouse.workload.v1.Workloads/Allow"
+	Workloads_List_FullMethodName        = "/gatehouse.workload.v1.Workloads/List"
+	Workloads_Reload_FullMethodName      = "/gatehouse.workload.v1.Workloads/Reload"
+)
+
+// WorkloadsClient is the client API for Workloads service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// Workloads administers the workload CA, on a 0600 Unix socket.
+type WorkloadsClient interface {
+	// CreateToken makes a join token. The answer is the only place where its
+	// secret ever stands.
+	CreateToken(ctx context.Context, in *CreateTokenRequest, opts ...grpc.CallOption) (*CreateTokenResponse, error)
+	// Revoke puts a SPIFFE id on the deny list, at once and until it is allowed.
+	Revoke(ctx context.Context, in *RevokeRequest, opts ...grpc.CallOption) (*RevokeResponse, error)
+	// Allow takes an id off the deny list. FAILED_PRECONDITION: the last
+	// certificate issued to it has not ended; the message says when it does.
+	Allow(ctx context.Context, in *AllowRequest, opts ...grpc.CallOption) (*AllowResponse, error)
+	List(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (*ListResponse, error)
+	// Reload reads the CA's files again, at once, and says what a change of roots
+	// has to wait for.
+	Reload(ctx context.Context, in *ReloadRequest, opts ...grpc.CallOption) (*ReloadResponse, error)
+}
+
+type workloadsClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewWorkloadsClient(cc grpc.ClientConnInterface) WorkloadsClient {
+	return &workloadsClient{cc}
+}
+
+func (c *workloadsClient) CreateToken(ctx context.Context, in *CreateTokenRequest, opts ...grpc.CallOption) (*CreateTokenResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CreateTokenResponse)
+	err := c.cc.Invoke(ctx, Workloads_CreateToken_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *workloadsClient) Revoke(ctx context.Context, in *RevokeRequest, opts ...grpc.CallOption) (*RevokeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RevokeResponse)
+	err := c.cc.Invoke(ctx, Workloads_Revoke_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *workloadsClient) Allow(ctx context.Context, in *AllowRequest, opts ...grpc.CallOption) (*AllowResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AllowResponse)
+	err := c.cc.Invoke(ctx, Workloads_Allow_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *workloadsClient) List(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (*ListResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListResponse)
+	err := c.cc.Invoke(ctx, Workloads_List_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *workloadsClient) Reload(ctx context.Context, in *ReloadRequest, opts ...grpc.CallOption) (*ReloadResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReloadResponse)
+	err := c.cc.Invoke(ctx, Workloads_Reload_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// WorkloadsServer is the server API for Workloads service.
+// All implementations must embed UnimplementedWorkloadsServer
+// for forward compatibility.
+//
+// Workloads administers the workload CA, on a 0600 Unix socket.
+type WorkloadsServer interface {
+	// CreateToken makes a join token. The answer is the only place where its
+	// secret ever stands.
+	CreateToken(context.Context, *CreateTokenRequest) (*CreateTokenResponse, error)
+	// Revoke puts a SPIFFE id on the deny list, at once and until it is allowed.
+	Revoke(context.Context, *RevokeRequest) (*RevokeResponse, error)
+	// Allow takes an id off the deny list. FAILED_PRECONDITION: the last
+	// certificate issued to it has not ended; the message says when it does.
+	Allow(context.Context, *AllowRequest) (*AllowResponse, error)
+	List(context.Context, *ListRequest) (*ListResponse, error)
+	// Reload reads the CA's files again, at once, and says what a change of roots
+	// has to wait for.
+	Reload(context.Context, *ReloadRequest) (*ReloadResponse, error)
+	mustEmbedUnimplementedWorkloadsServer()
+}
+
+// UnimplementedWorkloadsServer must be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedWorkloadsServer struct{}
+
+func (UnimplementedWorkloadsServer) CreateToken(context.Context, *CreateTokenRequest) (*CreateTokenResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreateToken not implemented")
+}
+func (UnimplementedWorkloadsServer) Revoke(context.Context, *RevokeRequest) (*RevokeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Revoke not implemented")
+}
+func (UnimplementedWorkloadsServer) Allow(context.Context, *AllowRequest) (*AllowResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Allow not implemented")
+}
+func (UnimplementedWorkloadsServer) List(context.Context, *ListRequest) (*ListResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method List not implemented")
+}
+func (UnimplementedWorkloadsServer) Reload(context.Context, *ReloadRequest) (*ReloadResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Reload not implemented")
+}
+func (UnimplementedWorkloadsServer) mustEmbedUnimplementedWorkloadsServer() {}
+func (UnimplementedWorkloadsServer) testEmbeddedByValue()                   {}
+
+// UnsafeWorkloadsServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to WorkloadsServer will
+// result in compilation errors.
+type UnsafeWorkloadsServer interface {
+	mustEmbedUnimplementedWorkloadsServer()
+}
+
+func RegisterWorkloadsServer(s grpc.ServiceRegistrar, srv WorkloadsServer) {
+	// If the following call panics, it indicates UnimplementedWorkloadsServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&Workloads_ServiceDesc, srv)
+}
+
+func _Workloads_CreateToken_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreateTokenRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkloadsServer).CreateToken(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Workloads_CreateToken_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkloadsServer).CreateToken(ctx, req.(*CreateTokenRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Workloads_Revoke_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RevokeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkloadsServer).Revoke(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Workloads_Revoke_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkloadsServer).Revoke(ctx, req.(*RevokeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Workloads_Allow_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AllowRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkloadsServer).Allow(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Workloads_Allow_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkloadsServer).Allow(ctx, req.(*AllowRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Workloads_List_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkloadsServer).List(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Workloads_List_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkloadsServer).List(ctx, req.(*ListRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Workloads_Reload_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReloadRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkloadsServer).Reload(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Workloads_Reload_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkloadsServer).Reload(ctx, req.(*ReloadRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+// Workloads_ServiceDesc is the grpc.ServiceDesc for Workloads service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var Workloads_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "gatehouse.workload.v1.Workloads",
+	HandlerType: (*WorkloadsServer)(nil),
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "CreateToken",
+			Handler:    _Workloads_CreateToken_Handler,
+		},
+		{
+			MethodName: "Revoke",
+			Handler:    _Workloads_Revoke_Handler,
+		},
+		{
+			MethodName: "Allow",
+			Handler:    _Workloads_Allow_Handler,
+		},
+		{
+			MethodName: "List",
+			Handler:    _Workloads_List_Handler,
+		},
+		{
+			MethodName: "Reload",
+			Handler:    _Workloads_Reload_Handler,
+		},
+	},
+	Streams:  []grpc.StreamDesc{},
+	Metadata: "gatehouse/workload/v1/workload.proto",
+}

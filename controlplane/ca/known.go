@@ -1,0 +1,127 @@
+package ca
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"go.etcd.io/bbolt"
+)
+
+// publish replaces the keys of a replica. A key that was there keeps when it
+// was first published, and that it is held.
+func (s *store) publish(replica string, rows []keyRow) error {
+	return s.bolt.Update(func(tx *bbolt.Tx) error {
+		now := s.now()
+		if err := forget(tx, keysBucket, func(r keysRow) bool {
+			return !slices.ContainsFunc(r.Keys, func(k keyRow) bool { return now.Before(k.Expires) })
+		}); err != nil {
+			return err
+		}
+		old, found, err := get[keysRow](tx, keysBucket, []byte(replica))
+		if err != nil {
+			return err
+		}
+		if !found && len(rows) > 0 && tx.Bucket(keysBucket).Stats().KeyN >= maxReplicas {
+			return refuse("%d replicas have published keys already", maxReplicas)
+		}
+		for i, k := range rows {
+			if at := slices.IndexFunc(old.Keys, func(o keyRow) bool { return o.ID == k.ID }); at >= 0 {
+				rows[i].Published, rows[i].Held = old.Keys[at].Published, old.Keys[at].Held
+			}
+		}
+		return put(tx, keysBucket, []byte(replica), keysRow{Keys: rows})
+	})
+}
+
+func (s *store) keys() (all []keyRow, err error) {
+	err = s.bolt.View(func(tx *bbolt.Tx) error {
+		return each(tx, keysBucket, func(_ []byte, r keysRow) error {
+			all = append(all, r.Keys...)
+			return nil
+		})
+	})
+	return all, err
+}
+
+// hold writes down that everybody holds these keys.
+func (s *store) hold(ids []string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	return s.bolt.Update(func(tx *bbolt.Tx) error {
+		changed := map[string]keysRow{}
+		err := each(tx, keysBucket, func(replica []byte, r keysRow) error {
+			for i, k := range r.Keys {
+				if !k.Held && slices.Contains(ids, k.ID) {
+					r.Keys[i].Held = true
+					changed[string(replica)] = r
+				}
+			}
+			return nil
+		})
+		for replica, r := range changed {
+			if err == nil {
+				err = put(tx, keysBucket, []byte(replica), r)
+			}
+		}
+		return err
+	})
+}
+
+// watches writes down that an id watches, or no longer does.
+func (s *store) watches(id string, now bool) error {
+	known := false
+	if err := s.bolt.View(func(tx *bbolt.Tx) error {
+		known = tx.Bucket(watchersBucket).Get([]byte(id)) != nil
+		return nil
+	}); err != nil || known == now {
+		return err
+	}
+	return s.bolt.Update(func(tx *bbolt.Tx) error {
+		if !now {
+			return tx.Bucket(watchersBucket).Delete([]byte(id))
+		}
+		return tx.Bucket(watchersBucket).Put([]byte(id), []byte("{}"))
+	})
+}
+
+func (s *store) watchers() (ids []string, err error) {
+	err = s.bolt.View(func(tx *bbolt.Tx) error {
+		return tx.Bucket(watchersBucket).ForEach(func(key, _ []byte) error {
+			ids = append(ids, string(key))
+			return nil
+		})
+	})
+	return ids, err
+}
+
+var (
+	sequenceKey = []byte("bundle-sequence")
+	digestKey   = []byte("bundle-digest")
+)
+
+// sequence is the number of the bundle with this digest; it grows with each
+// change.
+func (s *store) sequence(digest []byte) (sequence uint64, err error) {
+	same := false
+	read := func(tx *bbolt.Tx) error {
+		meta := tx.Bucket(metaBucket)
+		if number := meta.Get(sequenceKey); len(number) == 8 {
+			sequence = binary.BigEndian.Uint64(number)
+		}
+		same = string(meta.Get(digestKey)) == string(digest)
+		return nil
+	}
+	if err := s.bolt.View(read); err != nil || same {
+		return sequence, err
+	}
+	sequence++
+	err = s.bolt.Update(func(tx *bbolt.Tx) error {
+		meta := tx.Bucket(metaBucket)
+		if err := meta.Put(sequenceKey, binary.BigEndian.AppendUint64(nil, sequence)); err != nil {
+			return err
+		}
+		return meta.Put(digestKey, digest)
+	})
+	return sequence, err
+}
