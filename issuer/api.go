@@ -61,7 +61,7 @@ var claimSources = map[string]func(t accessToken) any{
 	"email":       ofUser(func(u store.User) any { return text(u.Email) }),
 	"name":        ofUser(func(u store.User) any { return text(u.Name) }),
 	"login":       ofUser(func(u store.User) any { return text(string(u.Login)) }),
-	"roles":       ofUser(func(u store.User) any { return list(u.Roles) }),
+	"roles":       ofUser(func(u store.User) any { return list(u.AllRoles) }),
 	"client_name": func(t accessToken) any { return text(t.client.Name) },
 }
 

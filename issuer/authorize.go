@@ -58,7 +58,7 @@ func (s *server) provenClient(r *http.Request, f form) (client store.Client, err
 	}
 	client, err = s.store.Client(r.Context(), f.get("client_id"))
 	switch {
-	case errors.Is(err, store.ErrNotFound):
+	case errors.Is(err, store.ErrNotFound), client.Disabled:
 		return client, fail(codeInvalidRequest, "the client is not known")
 	case err != nil:
 		return client, fmt.Errorf("reading client: %w", err)

@@ -97,6 +97,8 @@ func (s *server) authenticate(ctx context.Context, r *http.Request, f form) (sto
 	switch {
 	case err != nil:
 		return store.Client{}, badClient(errors.New("no such client"))
+	case client.Disabled:
+		return store.Client{}, badClient(errors.New("the client is disabled"))
 	case client.Type == store.Confidential && c.method != methodNone && matches:
 		return client, nil
 	case (client.Type == store.Public || client.Type == store.Native) && c.method == methodNone:

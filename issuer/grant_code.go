@@ -108,7 +108,7 @@ func (s *server) answer(ctx context.Context, client store.Client, issuance store
 	scopes := keep(t.grant.Scopes, func(scope string) bool {
 		return s.catalog.mayAsk(client, scope) && (len(asked) == 0 || slices.Contains(asked, scope))
 	})
-	t.scopes = s.catalog.within(s.catalog.ofPerson(scopes, t.user.Roles), resources)
+	t.scopes = s.catalog.within(s.catalog.ofPerson(scopes, t.user.AllRoles), resources)
 	if len(s.catalog.audiences(t.scopes)) == 0 {
 		return nil, fail(codeInvalidGrant, "nothing is left of what was granted")
 	}

@@ -66,7 +66,7 @@ func (s *server) mintAccess(ctx context.Context, t accessToken) (signed string, 
 		IssuedAt: t.issuedAt.Unix(), ExpiresAt: expiresAt.Unix(),
 	}
 	if p := t.person; p != nil {
-		claims.Roles, claims.SessionID, claims.GrantID, claims.AuthTime = p.user.Roles, p.sessionID, p.grantID, p.authTime.Unix()
+		claims.Roles, claims.SessionID, claims.GrantID, claims.AuthTime = p.user.AllRoles, p.sessionID, p.grantID, p.authTime.Unix()
 	}
 	payload, err := encodeClaims(claims, rules.mapped(t))
 	if err != nil {

@@ -60,18 +60,31 @@ func (b *browserOrigins) allows(ctx context.Context, origin string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if now := b.now(); b.readAt.IsZero() || now.Sub(b.readAt) >= originsKept {
-		clients, err := b.clients.ListClients(ctx)
+		origins, err := b.read(ctx)
 		if err != nil {
 			return false
 		}
-		b.origins, b.readAt = originsOf(clients), now
+		b.origins, b.readAt = origins, now
 	}
 	return slices.Contains(b.origins, origin)
 }
 
+// read gathers the origins of all clients, so many at a time.
+func (b *browserOrigins) read(ctx context.Context) (origins []string, err error) {
+	const page = 500
+	for after := ""; ; {
+		clients, err := b.clients.ListClients(ctx, after, page)
+		if err != nil || len(clients) == 0 {
+			return origins, err
+		}
+		origins = append(origins, originsOf(clients)...)
+		after = clients[len(clients)-1].ID
+	}
+}
+
 func originsOf(clients []store.Client) (origins []string) {
 	for _, client := range clients {
-		if client.Type != store.Public {
+		if client.Type != store.Public || client.Disabled {
 			continue
 		}
 		for _, uri := range client.RedirectURIs {

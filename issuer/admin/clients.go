@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"math"
 	"slices"
 
 	"google.golang.org/grpc/codes"
@@ -90,7 +91,7 @@ func clientMessage(c store.Client) *adminv1.Client {
 
 // ListClients implements adminv1.AdminServer.
 func (s *Service) ListClients(ctx context.Context, _ *adminv1.ListClientsRequest) (*adminv1.ListClientsResponse, error) {
-	all, err := s.deps.Store.ListClients(ctx)
+	all, err := s.deps.Store.ListClients(ctx, "", math.MaxInt)
 	if err != nil {
 		return nil, answer(err, "client", "")
 	}

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/mail"
 	"slices"
 	"strings"
@@ -96,7 +97,7 @@ func userMessage(u store.User) *adminv1.User {
 
 // ListUsers implements adminv1.AdminServer.
 func (s *Service) ListUsers(ctx context.Context, _ *adminv1.ListUsersRequest) (*adminv1.ListUsersResponse, error) {
-	all, err := s.deps.Store.ListUsers(ctx)
+	all, err := s.deps.Store.ListUsers(ctx, "", math.MaxInt)
 	if err != nil {
 		return nil, answer(err, "user", "")
 	}

@@ -116,7 +116,7 @@ func (p *Pages) prove(ctx context.Context, typed, password, address string) (*st
 	if err != nil {
 		return nil, 0, fmt.Errorf("verifying a password: %w", err)
 	}
-	if !good || user.ID == "" {
+	if !good || user.ID == "" || user.Disabled {
 		p.deps.Attempted(ctx, Attempt{UserID: user.ID, Address: address, Result: "failure"})
 		return nil, 0, nil
 	}

@@ -49,7 +49,7 @@ func (p *Pages) proceed(w http.ResponseWriter, r *http.Request, f *Flow, v visit
 func (p *Pages) next(ctx context.Context, f *Flow, v visitor, answered bool) (step, string, []string, error) {
 	s := standing{session: v.session, answered: answered, now: p.deps.Now()}
 	if v.session != nil {
-		s.grantable = p.deps.Authority.Grantable(f, v.user.Roles)
+		s.grantable = p.deps.Authority.Grantable(f, v.user.AllRoles)
 		consent, err := p.deps.People.Consent(ctx, v.user.ID, f.ClientID)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return stepRefuse, "", nil, fmt.Errorf("reading a consent: %w", err)

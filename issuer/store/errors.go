@@ -18,6 +18,8 @@ var (
 	ErrTrimmed = errors.New("the log does not reach back that far")
 	// ErrLocked: another process holds the database.
 	ErrLocked = errors.New("another process holds the database")
+	// ErrTampered: the audit log is not as it was written.
+	ErrTampered = errors.New("the audit log was tampered with")
 	// ErrNewerSchema: a newer version wrote the database.
 	ErrNewerSchema = errors.New("the database was written by a newer version")
 )

@@ -51,6 +51,10 @@ type Client struct {
 	// there are none (tls_client_certificate_bound_access_tokens, RFC 8705
 	// §3.4).
 	BindToCertificate bool
+	// Disabled clients are refused like unknown ones.
+	Disabled bool `json:",omitempty"`
+	// Registration is set where the client registered itself (RFC 7591).
+	Registration *Registration `json:",omitempty"`
 	// CreatedAt is kept by the store.
 	CreatedAt time.Time
 	// NotBefore: what was issued to the client at or before it (Unix seconds)
@@ -69,14 +73,34 @@ type User struct {
 	Login Login
 	Name  string
 	Email string
-	Roles []string
-	// Password is a PHC string (package password).
+	// Roles are the user's own, Groups the ids of the user's groups.
+	Roles  []string
+	Groups []string `json:",omitempty"`
+	// AllRoles are the user's own and those of the groups as they are now:
+	// what the user may do. Filled in by the store whenever it reads a user.
+	AllRoles []string `json:"-"`
+	// Disabled users cannot log in, and nothing is issued for them.
+	Disabled bool `json:",omitempty"`
+	// Password is a PHC string or an imported bcrypt hash (package password);
+	// empty: the user cannot log in by password.
 	Password string
 	// CreatedAt is kept by the store.
 	CreatedAt time.Time
 	// NotBefore: what was issued for the user at or before it (Unix seconds)
 	// is dead. Kept by the store.
 	NotBefore int64
+}
+
+// Group is a set of people who have roles in common.
+type Group struct {
+	// ID is never used again, so that a group of the same name does not
+	// inherit the members of a deleted one.
+	ID          string
+	Name        string
+	Description string
+	Roles       []string
+	// CreatedAt is kept by the store.
+	CreatedAt time.Time
 }
 
 // Session is a person's login in one browser.
@@ -189,6 +213,11 @@ const (
 	// kept.
 	KeyPurged
 )
+
+// String is the state's name.
+func (s KeyState) String() string {
+	return map[KeyState]string{KeyNext: "next", KeyActive: "active", KeyRetired: "retired", KeyPurged: "purged"}[s]
+}
 
 // Key is a signing key.
 type Key struct {

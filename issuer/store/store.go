@@ -29,7 +29,9 @@ import (
 // returned changes nothing in the store.
 type Store interface {
 	Clients
+	Registrations
 	Users
+	Groups
 	Sessions
 	Consents
 	Logouts
@@ -39,6 +41,7 @@ type Store interface {
 	Revocations
 	Onces
 	PushedRequests
+	Audit
 
 	// Sweep removes what has expired, at most limit records; more tells that
 	// there is more to remove.
@@ -55,8 +58,13 @@ type Clients interface {
 	CreateClient(ctx context.Context, c Client) error
 	// Client is the client with this id, or ErrNotFound.
 	Client(ctx context.Context, id string) (Client, error)
-	// ListClients are all clients, by id.
-	ListClients(ctx context.Context) ([]Client, error)
+	// ListClients are at most limit clients with an id after this one, by id.
+	ListClients(ctx context.Context, after string, limit int) ([]Client, error)
+	// UpdateClient edits a client and returns it as it is now, or is
+	// ErrNotFound. edit may run more than once, so it only computes; its error
+	// changes nothing. Disabling revokes all that the client was issued. Id,
+	// secret and times stay as they are.
+	UpdateClient(ctx context.Context, id string, edit func(*Client) error) (Client, error)
 	// SetClientSecret replaces the hash of the secret, or is ErrNotFound.
 	SetClientSecret(ctx context.Context, id string, secret Hash) error
 	// DeleteClient removes the client and revokes all that it was issued, or
@@ -75,8 +83,17 @@ type Users interface {
 	User(ctx context.Context, id string) (User, error)
 	// UserByLogin is the user with this login, or ErrNotFound.
 	UserByLogin(ctx context.Context, login Login) (User, error)
-	// ListUsers are all users, by login.
-	ListUsers(ctx context.Context) ([]User, error)
+	// ListUsers are at most limit users with a login after this one, by login.
+	ListUsers(ctx context.Context, after Login, limit int) ([]User, error)
+	// UpdateUser edits a user and returns them as they are now, or is
+	// ErrNotFound. edit may run more than once, so it only computes; its error
+	// changes nothing. ErrConflict: the new login is taken. Disabling, and a
+	// new password hash, revoke all that was issued for the user. Id and times
+	// stay as they are.
+	UpdateUser(ctx context.Context, id string, edit func(*User) error) (User, error)
+	// UpgradePassword replaces a password's hash by another one of the same
+	// password, where it is still the old hash; nobody is logged out.
+	UpgradePassword(ctx context.Context, id, oldHash, newHash string) error
 	// SetPassword replaces the password's hash and ends every session, grant
 	// and token of the user, or is ErrNotFound.
 	SetPassword(ctx context.Context, id, passwordHash string) error
@@ -86,6 +103,25 @@ type Users interface {
 	// RevokeUser ends every session, grant and token of the user, or is
 	// ErrNotFound.
 	RevokeUser(ctx context.Context, id string) error
+}
+
+// Groups are sets of people. Whoever is in one has its roles.
+type Groups interface {
+	// CreateGroup stores a new group. ErrConflict: the id or name is taken.
+	CreateGroup(ctx context.Context, g Group) error
+	// Group is the group with this id, or ErrNotFound.
+	Group(ctx context.Context, id string) (Group, error)
+	// GroupByName is the group with this name, or ErrNotFound.
+	GroupByName(ctx context.Context, name string) (Group, error)
+	// ListGroups are at most limit groups with a name after this one, by name.
+	ListGroups(ctx context.Context, after string, limit int) ([]Group, error)
+	// UpdateGroup edits a group and returns it as it is now, or is ErrNotFound.
+	// edit may run more than once, so it only computes; its error changes
+	// nothing. ErrConflict: the new name is taken.
+	UpdateGroup(ctx context.Context, id string, edit func(*Group) error) (Group, error)
+	// DeleteGroup removes a group, or is ErrNotFound. Its members lose its
+	// roles at once.
+	DeleteGroup(ctx context.Context, id string) error
 }
 
 // Sessions are people's logins in a browser.
@@ -106,6 +142,9 @@ type Sessions interface {
 	// session that is gone already is revoked all the same, for tokens may
 	// outlive it.
 	RevokeSession(ctx context.Context, id string) error
+	// ListSessions are at most limit live sessions of a user with an id after
+	// this one, by id.
+	ListSessions(ctx context.Context, userID, after string, limit int) ([]Session, error)
 }
 
 // Consents are what people have allowed clients.
@@ -117,6 +156,9 @@ type Consents interface {
 	Consent(ctx context.Context, userID, clientID string) (Consent, error)
 	// RevokeConsent forgets it. Grants made under it stay: revoke them too.
 	RevokeConsent(ctx context.Context, userID, clientID string) error
+	// ListConsents are at most limit consents of a user in force, to clients
+	// with an id after this one, by client id.
+	ListConsents(ctx context.Context, userID, after string, limit int) ([]Consent, error)
 }
 
 // Logouts are an outbox: what ends sessions (RevokeSession, ReplaceSession,

@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -33,6 +34,14 @@ var (
 	usedOnce       = []byte("used_once")       // hash → nothing
 	pushedRequests = []byte("pushed_requests") // hash → PushedRequest
 
+	// Since schema 4.
+	groups             = []byte("groups")              // id → Group
+	groupNames         = []byte("group_names")         // name → group id
+	userSessions       = []byte("user_sessions")       // user id, session id → nothing
+	registrationTokens = []byte("registration_tokens") // id → RegistrationToken
+	registrationHashes = []byte("registration_hashes") // hash → registration token id
+	auditLog           = []byte("audit_log")           // sequence → seal, when, Event
+
 	bucketsV1 = [][]byte{
 		meta, clients, users, logins, sessions, cookies, sessionGrants, consents, codes,
 		grants, refreshTokens, signingKeys, revocationLog, revoked, expiry,
@@ -41,6 +50,7 @@ var (
 		logouts,
 	}
 	bucketsV3 = [][]byte{usedOnce, pushedRequests}
+	bucketsV4 = [][]byte{groups, groupNames, userSessions, registrationTokens, registrationHashes, auditLog}
 
 	schemaKey = []byte("schema")
 	epochKey  = []byte("epoch")
@@ -49,10 +59,13 @@ var (
 // txn is a transaction, the moment it stands for, and what it changed.
 type txn struct {
 	*bbolt.Tx
-	now       time.Time
-	retention time.Duration
-	dirty     bool // something was written: the group must be committed
-	logged    bool // the revocation log grew: its readers must be woken
+	now            time.Time
+	origin         store.Origin // of the operation
+	retention      time.Duration
+	auditRetention time.Duration
+	auditKey       []byte
+	dirty          bool // something was written: the group must be committed
+	logged         bool // the revocation log grew: its readers must be woken
 }
 
 func (t *txn) put(bucket, key, value []byte) error {
@@ -106,6 +119,42 @@ func decode[T any](bucket, value []byte) (record T, err error) {
 		return record, fmt.Errorf("decoding a row of %s: %w", bucket, err)
 	}
 	return record, nil
+}
+
+// page reads at most limit records with a key after this one, by key.
+func page[T any](t *txn, bucket, after []byte, limit int) (some []T, err error) {
+	cursor := t.Bucket(bucket).Cursor()
+	key, value := cursor.Seek(after)
+	if key != nil && bytes.Equal(key, after) {
+		key, value = cursor.Next()
+	}
+	for ; key != nil && len(some) < limit; key, value = cursor.Next() {
+		record, err := decode[T](bucket, value)
+		if err != nil {
+			return nil, err
+		}
+		some = append(some, record)
+	}
+	return some, nil
+}
+
+// indexed is page for the records that an index of ids names.
+func indexed[T any](t *txn, index, bucket, after []byte, limit int) (some []T, err error) {
+	cursor := t.Bucket(index).Cursor()
+	key, id := cursor.Seek(after)
+	if key != nil && bytes.Equal(key, after) {
+		key, id = cursor.Next()
+	}
+	for ; key != nil && len(some) < limit; key, id = cursor.Next() {
+		record, found, err := row[T](t, bucket, id)
+		if err != nil {
+			return nil, err
+		}
+		if found {
+			some = append(some, record)
+		}
+	}
+	return some, nil
 }
 
 // rows reads every record of a bucket, by key.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"gatehouse.dev/gatehouse/issuer/store"
@@ -31,6 +32,7 @@ func (db *DB) CreateCode(ctx context.Context, c store.Code) (store.Code, error) 
 		return errors.Join(
 			putRow(t, codes, c.Hash[:], c),
 			t.expire(c.ExpiresAt, expireCode, c.Hash[:]),
+			t.audit(store.Event{Name: store.EventAuthorization, Subject: c.UserID, Client: c.ClientID, Session: c.SessionID, Detail: strings.Join(c.Scopes, " ")}),
 		)
 	})
 	return c, aboutCode(err)
@@ -49,13 +51,17 @@ func (t *txn) sessionOf(c store.Code) error {
 }
 
 // parties are the not-before that concerns a client and a user together, and
-// the user; ErrNotFound where one of them is gone.
+// the user; ErrNotFound where one of them is gone or
+// disabled.
 func (t *txn) parties(clientID, userID string) (notBefore int64, u store.User, err error) {
 	c, err := need[store.Client](t, clients, []byte(clientID))
 	if err != nil {
 		return 0, store.User{}, err
 	}
-	u, err = need[store.User](t, users, []byte(userID))
+	u, err = t.user([]byte(userID))
+	if err == nil && (c.Disabled || u.Disabled) {
+		err = refuse(store.ErrNotFound)
+	}
 	return max(c.NotBefore, u.NotBefore), u, err
 }
 
@@ -109,7 +115,7 @@ func (t *txn) redeem(r store.Redemption) (store.Issuance, error) {
 		Scopes: c.Scopes, Audience: c.Audience, AuthTime: c.AuthTime,
 		IssuedAt: store.IssuedAt(t.now, notBefore), ExpiresAt: terms.ExpiresAt, Holder: terms.Holder,
 	}
-	err = t.grant(g, &c, terms.Refresh)
+	err = errors.Join(t.grant(g, &c, terms.Refresh), t.audit(issueEvent(g, "authorization_code")))
 	return store.Issuance{Code: c, Grant: g, User: u, IssuedAt: g.IssuedAt}, err
 }
 
@@ -121,7 +127,18 @@ func (t *txn) replayed(c store.Code) error {
 			return err
 		}
 	}
+	if err := t.audit(store.Event{
+		Name: store.EventReplay, Result: store.Failure, Reason: "the authorization code was used before",
+		Subject: c.UserID, Client: c.ClientID, Session: c.SessionID, Grant: c.GrantID,
+	}); err != nil {
+		return err
+	}
 	return refuse(store.ErrConsumed)
+}
+
+// issueEvent records that tokens were made from a grant.
+func issueEvent(g store.Grant, grantType string) store.Event {
+	return store.Event{Name: store.EventToken, Subject: g.UserID, Client: g.ClientID, Session: g.SessionID, Grant: g.ID, Detail: grantType}
 }
 
 // consume marks a code as spent and keeps it, to recognise a replay.

@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"go.etcd.io/bbolt"
+
+	"gatehouse.dev/gatehouse/issuer/store"
 )
 
 // maxGroup bounds how many writers share a transaction.
@@ -134,7 +136,7 @@ func (db *DB) runGroup(group []*operation) (failed int, err error) {
 		return -1, fmt.Errorf("beginning a transaction: %w", err)
 	}
 	defer tx.Rollback() // does nothing after Commit
-	t := &txn{Tx: tx, retention: db.retention}
+	t := db.txn(tx)
 	for i, o := range group {
 		t.now = db.now().UTC()
 		if err := o.applyTo(t); err != nil {
@@ -159,7 +161,15 @@ func (db *DB) write(ctx context.Context, apply func(*txn) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return db.committer.do(apply)
+	origin := store.OriginOf(ctx)
+	return db.committer.do(func(t *txn) error {
+		t.origin = origin
+		return apply(t)
+	})
+}
+
+func (db *DB) txn(tx *bbolt.Tx) *txn {
+	return &txn{Tx: tx, now: db.now().UTC(), retention: db.retention, auditRetention: db.auditRetention, auditKey: db.auditKey}
 }
 
 // read runs a function on a consistent view.
@@ -168,6 +178,6 @@ func (db *DB) read(ctx context.Context, look func(*txn) error) error {
 		return err
 	}
 	return db.bolt.View(func(tx *bbolt.Tx) error {
-		return look(&txn{Tx: tx, now: db.now().UTC(), retention: db.retention})
+		return look(db.txn(tx))
 	})
 }

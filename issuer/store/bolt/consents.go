@@ -2,7 +2,9 @@ package bolt
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"strings"
 
 	"gatehouse.dev/gatehouse/issuer/store"
 )
@@ -23,10 +25,13 @@ func (db *DB) SaveConsent(ctx context.Context, userID, clientID string, scopes [
 		}
 		all := append(slices.Clone(given.Scopes), scopes...)
 		slices.Sort(all)
-		return putRow(t, consents, pair(userID, clientID), store.Consent{
-			UserID: userID, ClientID: clientID, Scopes: slices.Compact(all),
-			GivenAt: store.IssuedAt(t.now, client.NotBefore),
-		})
+		return errors.Join(
+			putRow(t, consents, pair(userID, clientID), store.Consent{
+				UserID: userID, ClientID: clientID, Scopes: slices.Compact(all),
+				GivenAt: store.IssuedAt(t.now, client.NotBefore),
+			}),
+			t.audit(store.Event{Name: store.EventConsentGive, Subject: userID, Client: clientID, Detail: strings.Join(scopes, " ")}),
+		)
 	})
 }
 
@@ -57,7 +62,39 @@ func (t *txn) consent(userID, clientID string) (c store.Consent, found bool, err
 	return c, true, nil
 }
 
+// ListConsents implements store.Consents.
+func (db *DB) ListConsents(ctx context.Context, userID, after string, limit int) (some []store.Consent, err error) {
+	err = db.read(ctx, func(t *txn) error {
+		some = nil
+		prefix := pair(userID, "")
+		for _, key := range keysUnder(t, consents, prefix) {
+			clientID := string(key[len(prefix):])
+			if len(some) == limit || clientID <= after {
+				continue
+			}
+			c, found, err := t.consent(userID, clientID)
+			if err != nil {
+				return err
+			}
+			if found {
+				some = append(some, c)
+			}
+		}
+		return nil
+	})
+	return some, err
+}
+
 // RevokeConsent implements store.Consents.
 func (db *DB) RevokeConsent(ctx context.Context, userID, clientID string) error {
-	return db.write(ctx, func(t *txn) error { return t.delete(consents, pair(userID, clientID)) })
+	return db.write(ctx, func(t *txn) error {
+		key := pair(userID, clientID)
+		if !t.has(consents, key) {
+			return nil
+		}
+		return errors.Join(
+			t.delete(consents, key),
+			t.audit(store.Event{Name: store.EventConsentRevoke, Subject: userID, Client: clientID}),
+		)
+	})
 }

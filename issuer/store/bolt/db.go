@@ -28,6 +28,9 @@ import (
 // skewed clocks.
 const DefaultRetention = 15 * time.Minute
 
+// DefaultAuditRetention is 90 days.
+const DefaultAuditRetention = 90 * 24 * time.Hour
+
 const (
 	// lockWait is how long another process may take to let go of the file.
 	lockWait = time.Second
@@ -44,6 +47,12 @@ type Options struct {
 	// anywhere, skew included: revocations are kept that long. Zero:
 	// DefaultRetention.
 	Retention time.Duration
+	// AuditRetention is how long audit records are kept. Zero:
+	// DefaultAuditRetention.
+	AuditRetention time.Duration
+	// AuditKey seals the audit log: whoever changes the file without it cannot
+	// make the seals fit.
+	AuditKey []byte
 	// NewEpoch gives the revocation log a new name, after a restore: the copy
 	// has forgotten what came after it.
 	NewEpoch bool
@@ -51,11 +60,13 @@ type Options struct {
 
 // DB is an open database. It implements store.Store.
 type DB struct {
-	bolt      *bbolt.DB
-	now       func() time.Time
-	retention time.Duration
-	epoch     string
-	committer committer
+	bolt           *bbolt.DB
+	now            func() time.Time
+	retention      time.Duration
+	auditRetention time.Duration
+	auditKey       []byte
+	epoch          string
+	committer      committer
 
 	mu      sync.Mutex
 	changed chan struct{}
@@ -91,12 +102,18 @@ func prepare(file *bbolt.DB, path string, o Options) (*DB, error) {
 	if err := os.Chmod(path, 0o600); err != nil {
 		return nil, err
 	}
-	db := &DB{bolt: file, now: o.Now, retention: o.Retention, changed: make(chan struct{})}
+	db := &DB{
+		bolt: file, now: o.Now, retention: o.Retention, auditRetention: o.AuditRetention, auditKey: o.AuditKey,
+		changed: make(chan struct{}),
+	}
 	if db.now == nil {
 		db.now = time.Now
 	}
 	if db.retention == 0 {
 		db.retention = DefaultRetention
+	}
+	if db.auditRetention == 0 {
+		db.auditRetention = DefaultAuditRetention
 	}
 	db.committer.run = db.runGroup
 	if err := migrate(file); err != nil {
@@ -115,7 +132,7 @@ func prepare(file *bbolt.DB, path string, o Options) (*DB, error) {
 
 // migrations lead from one schema version to the next: the first makes an
 // empty file version 1. A landed one never changes.
-var migrations = []func(*bbolt.Tx) error{createV1, addV2, addV3}
+var migrations = []func(*bbolt.Tx) error{createV1, addV2, addV3, addV4}
 
 func migrate(file *bbolt.DB) error {
 	return file.Update(func(tx *bbolt.Tx) error {
@@ -164,6 +181,21 @@ func addBuckets(tx *bbolt.Tx, names [][]byte) error {
 		}
 	}
 	return nil
+}
+
+// addV4 adds groups, registration, the audit log, and the index of people's
+// sessions, which those that are there already are entered into.
+func addV4(tx *bbolt.Tx) error {
+	if err := addBuckets(tx, bucketsV4); err != nil {
+		return err
+	}
+	return tx.Bucket(sessions).ForEach(func(id, value []byte) error {
+		s, err := decode[store.Session](sessions, value)
+		if err != nil {
+			return err
+		}
+		return tx.Bucket(userSessions).Put(pair(s.UserID, string(id)), nil)
+	})
 }
 
 func putEpoch(tx *bbolt.Tx) error { return tx.Bucket(meta).Put(epochKey, []byte(rand.Text())) }

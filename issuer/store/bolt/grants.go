@@ -63,6 +63,7 @@ func (t *txn) revokeGrant(id string) error {
 	return errors.Join(
 		putRow(t, grants, []byte(id), g),
 		t.log(store.Revocation{Kind: store.KindGrant, ID: id, ExpiresAt: t.now.Add(t.retention)}),
+		t.audit(store.Event{Name: store.EventGrantRevoke, Subject: g.UserID, Client: g.ClientID, Session: g.SessionID, Grant: id}),
 	)
 }
 

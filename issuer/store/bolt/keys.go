@@ -3,6 +3,7 @@ package bolt
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -57,7 +58,10 @@ func (t *txn) updateKeys(change func([]store.Key) (store.KeyChange, error)) ([]s
 		if err := checkID("key", k.ID); err != nil {
 			return nil, err
 		}
-		if err := putRow(t, signingKeys, []byte(k.ID), k); err != nil {
+		if err := errors.Join(
+			putRow(t, signingKeys, []byte(k.ID), k),
+			t.audit(store.Event{Name: store.EventKeyPut, Detail: k.ID + " " + k.Algorithm + " " + k.State.String()}),
+		); err != nil {
 			return nil, err
 		}
 	}
@@ -67,7 +71,10 @@ func (t *txn) updateKeys(change func([]store.Key) (store.KeyChange, error)) ([]s
 		}
 	}
 	for _, id := range c.Delete {
-		if err := t.delete(signingKeys, []byte(id)); err != nil {
+		if err := errors.Join(
+			t.delete(signingKeys, []byte(id)),
+			t.audit(store.Event{Name: store.EventKeyDelete, Detail: id}),
+		); err != nil {
 			return nil, err
 		}
 	}
@@ -83,7 +90,10 @@ func (t *txn) purgeKey(id string) error {
 		return store.ErrNotFound // a failure, so that what was put is undone
 	}
 	k.State, k.Sealed, k.RetiredAt = store.KeyPurged, nil, t.now
-	if err := putRow(t, signingKeys, []byte(id), k); err != nil {
+	if err := errors.Join(
+		putRow(t, signingKeys, []byte(id), k),
+		t.audit(store.Event{Name: store.EventKeyPurge, Detail: id}),
+	); err != nil {
 		return err
 	}
 	return t.log(store.Revocation{Kind: store.KindKey, ID: id, ExpiresAt: t.now.Add(purgedKeyKept)})

@@ -44,7 +44,11 @@ func (t *txn) rotate(r store.Rotation) (store.Issuance, error) {
 		return store.Issuance{}, err
 	}
 	token.UsedAt, token.Successor = t.now, r.Successor
-	return issued, errors.Join(t.putRefresh(token), t.addRefresh(issued.Grant, r.Successor))
+	return issued, errors.Join(
+		t.putRefresh(token),
+		t.addRefresh(issued.Grant, r.Successor),
+		t.audit(issueEvent(issued.Grant, "refresh_token")),
+	)
 }
 
 // reuse answers a used token: a retry whose answer got lost is served again,
@@ -57,6 +61,13 @@ func (t *txn) reuse(token store.RefreshToken, issued store.Issuance, r store.Rot
 	}
 	if t.now.Sub(token.UsedAt) >= r.Grace || !successor.UsedAt.IsZero() {
 		if err := t.revokeGrant(token.GrantID); err != nil {
+			return store.Issuance{}, err
+		}
+		g := issued.Grant
+		if err := t.audit(store.Event{
+			Name: store.EventReplay, Result: store.Failure, Reason: "the refresh token was used before",
+			Subject: g.UserID, Client: g.ClientID, Session: g.SessionID, Grant: g.ID,
+		}); err != nil {
 			return store.Issuance{}, err
 		}
 		return store.Issuance{}, refuse(store.ErrConsumed)

@@ -75,7 +75,10 @@ func (db *DB) RevokeToken(ctx context.Context, jti string, expiresAt time.Time) 
 		if _, ok := t.inForce(store.KindToken, jti); ok {
 			return nil
 		}
-		return t.log(store.Revocation{Kind: store.KindToken, ID: jti, ExpiresAt: expiresAt})
+		return errors.Join(
+			t.log(store.Revocation{Kind: store.KindToken, ID: jti, ExpiresAt: expiresAt}),
+			t.audit(store.Event{Name: store.EventTokenRevoke, Detail: jti}),
+		)
 	}))
 }
 

@@ -25,6 +25,9 @@ func (t *txn) createSession(s store.Session) (store.Session, error) {
 	if err != nil {
 		return s, err
 	}
+	if user.Disabled {
+		return s, refuse(store.ErrNotFound)
+	}
 	if s.Cookie.IsZero() || t.has(sessions, []byte(s.ID)) || t.has(cookies, s.Cookie[:]) {
 		return s, refuse(store.ErrConflict)
 	}
@@ -32,7 +35,9 @@ func (t *txn) createSession(s store.Session) (store.Session, error) {
 	return s, errors.Join(
 		putRow(t, sessions, []byte(s.ID), s),
 		t.put(cookies, s.Cookie[:], []byte(s.ID)),
+		t.put(userSessions, pair(s.UserID, s.ID), nil),
 		t.expire(s.ExpiresAt, expireSession, []byte(s.ID)),
+		t.audit(store.Event{Name: store.EventSessionStart, Subject: s.UserID, Session: s.ID}),
 	)
 }
 
@@ -91,11 +96,11 @@ func (t *txn) liveSession(id []byte) (store.Session, store.User, error) {
 	if err != nil {
 		return store.Session{}, store.User{}, err
 	}
-	u, err := need[store.User](t, users, []byte(s.UserID))
+	u, err := t.user([]byte(s.UserID))
 	if err != nil {
 		return store.Session{}, store.User{}, err
 	}
-	if !t.now.Before(s.ExpiresAt) || s.IssuedAt.Unix() <= u.NotBefore {
+	if u.Disabled || !t.now.Before(s.ExpiresAt) || s.IssuedAt.Unix() <= u.NotBefore {
 		return store.Session{}, store.User{}, refuse(store.ErrNotFound)
 	}
 	return s, u, nil
@@ -129,7 +134,10 @@ func (t *txn) revokeSession(id string) error {
 			return err
 		}
 	}
-	if err := t.dropSession([]byte(id)); err != nil {
+	if err := errors.Join(
+		t.dropSession([]byte(id)),
+		t.audit(store.Event{Name: store.EventSessionRevoke, Subject: s.UserID, Session: id}),
+	); err != nil {
 		return err
 	}
 	return t.log(store.Revocation{Kind: store.KindSession, ID: id, ExpiresAt: t.now.Add(t.retention)})
@@ -153,5 +161,29 @@ func (t *txn) dropSession(id []byte) error {
 	if err != nil || !found {
 		return err
 	}
-	return errors.Join(t.delete(cookies, s.Cookie[:]), t.delete(sessions, id))
+	return errors.Join(t.delete(cookies, s.Cookie[:]), t.delete(userSessions, pair(s.UserID, s.ID)), t.delete(sessions, id))
+}
+
+// ListSessions implements store.Sessions.
+func (db *DB) ListSessions(ctx context.Context, userID, after string, limit int) (live []store.Session, err error) {
+	err = db.read(ctx, func(t *txn) error {
+		live = nil
+		prefix := pair(userID, "")
+		for _, key := range keysUnder(t, userSessions, prefix) {
+			id := key[len(prefix):]
+			if len(live) == limit || string(id) <= after {
+				continue
+			}
+			s, _, err := t.liveSession(id)
+			if errors.Is(err, store.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			live = append(live, s)
+		}
+		return nil
+	})
+	return live, err
 }

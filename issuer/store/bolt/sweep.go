@@ -18,6 +18,7 @@ const (
 	expireRevoked
 	expireUsed
 	expirePushed
+	expireRegistration
 )
 
 // ceilSecond is the first whole second at which a moment has passed.
@@ -54,6 +55,11 @@ func (db *DB) Sweep(ctx context.Context, limit int) (removed int, more bool, err
 			return err
 		}
 		trimmed, err := t.trimLog(limit - removed)
+		removed += trimmed
+		if err != nil {
+			return err
+		}
+		trimmed, err = t.trimAudit(limit - removed)
 		removed += trimmed
 		more = removed == limit
 		return err
@@ -97,6 +103,8 @@ func (t *txn) drop(kind byte, key []byte) error {
 		return t.delete(usedOnce, key)
 	case expirePushed:
 		return t.delete(pushedRequests, key)
+	case expireRegistration:
+		return t.dropRegistrationToken(key)
 	default:
 		return fmt.Errorf("the expiry index names a record of unknown kind %d", kind)
 	}

@@ -25,7 +25,7 @@ func testClients(t *testing.T, e *env) {
 		t.Errorf("a taken id: %v", err)
 	}
 	e.client("aaa")
-	all := must[[]store.Client](t)(e.ListClients(e.ctx))
+	all := must[[]store.Client](t)(e.ListClients(e.ctx, "", 10))
 	if len(all) != 2 || all[0].ID != "aaa" || all[1].ID != "app" {
 		t.Errorf("the list is %v", all)
 	}

@@ -43,7 +43,7 @@ func testSweep(t *testing.T, e *env) {
 	if _, _, err := e.Sweep(e.ctx, 0); err == nil {
 		t.Error("a step of nothing is accepted")
 	}
-	if users := must[[]store.User](t)(e.ListUsers(e.ctx)); len(users) != 10 {
+	if users := must[[]store.User](t)(e.ListUsers(e.ctx, "", 100)); len(users) != 10 {
 		t.Errorf("%d users are left", len(users))
 	}
 }

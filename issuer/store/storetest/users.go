@@ -15,7 +15,7 @@ func testUsers(t *testing.T, e *env) {
 	want := store.User{ID: "usr_1", Login: "alice", Name: "Alice", Email: "a@example.com", Roles: []string{"customer"}, Password: "$p"}
 	e.ok(e.CreateUser(e.ctx, want))
 	got := must[store.User](t)(e.UserByLogin(e.ctx, "alice"))
-	want.CreatedAt, want.NotBefore = e.clock.now(), got.NotBefore
+	want.CreatedAt, want.NotBefore, want.AllRoles = e.clock.now(), got.NotBefore, want.Roles
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
@@ -28,7 +28,7 @@ func testUsers(t *testing.T, e *env) {
 		t.Errorf("the login of a refused user: %v", err)
 	}
 	e.user("aaron")
-	if all := must[[]store.User](t)(e.ListUsers(e.ctx)); len(all) != 2 || all[0].Login != "aaron" {
+	if all := must[[]store.User](t)(e.ListUsers(e.ctx, "", 10)); len(all) != 2 || all[0].Login != "aaron" {
 		t.Errorf("the list is %v", all)
 	}
 	e.ok(e.DeleteUser(e.ctx, "usr_1"))

@@ -1,0 +1,68 @@
+package store
+
+import (
+	"context"
+	"time"
+)
+
+// Registration is how a client that registered itself (RFC 7591) manages
+// itself (RFC 7592).
+type Registration struct {
+	// Token is the hash of the registration access token.
+	Token Hash
+	// TokenID is the initial access token it registered with; empty: none was
+	// asked for.
+	TokenID string `json:",omitempty"`
+	// Policy bounds what the client may register, also when it updates itself.
+	Policy RegistrationPolicy
+}
+
+// RegistrationPolicy bounds what clients may register for themselves. Empty
+// lists allow nothing.
+type RegistrationPolicy struct {
+	// GrantTypes and Scopes are those that may be registered.
+	GrantTypes []string
+	Scopes     []string
+	// RedirectHosts are the hosts that redirect URIs may name, as they stand
+	// in the URI without the port; "*." in front of one allows its subdomains.
+	RedirectHosts []string
+}
+
+// RegistrationToken is an initial access token (RFC 7591 §3): whoever holds it
+// may register so many clients.
+type RegistrationToken struct {
+	// ID names it; it proves nothing.
+	ID   string
+	Hash Hash
+	// Note says what it is for.
+	Note   string
+	Policy RegistrationPolicy
+	// UsesLeft is how many clients may still be registered with it.
+	UsesLeft  int
+	CreatedAt time.Time
+	ExpiresAt time.Time
+}
+
+// Registrations are the initial access tokens, and clients made with them.
+type Registrations interface {
+	// CreateRegistrationToken stores a new initial access token.
+	CreateRegistrationToken(ctx context.Context, t RegistrationToken) error
+	// RegistrationToken is the live token with this hash, or ErrNotFound.
+	RegistrationToken(ctx context.Context, hash Hash) (RegistrationToken, error)
+	// ListRegistrationTokens are all that can still be used, the oldest first.
+	ListRegistrationTokens(ctx context.Context) ([]RegistrationToken, error)
+	// DeleteRegistrationToken removes the token with this id, or is
+	// ErrNotFound. Clients that were registered with it stay.
+	DeleteRegistrationToken(ctx context.Context, id string) error
+	// RegisterClient stores a new client and takes one use of the initial
+	// access token; a zero hash: none is needed. ErrNotFound: there is no such
+	// token, it has expired or is used up. ErrConflict: the id is taken.
+	RegisterClient(ctx context.Context, c Client, token Hash) error
+	// UpdateRegistration edits a client that registered itself, where this is
+	// its registration access token; else it is ErrNotFound. edit sets the
+	// next token, and may run more than once.
+	UpdateRegistration(ctx context.Context, id string, token Hash, edit func(*Client) error) (Client, error)
+	// DeleteRegistration is DeleteClient for a client that registered itself,
+	// where this is its registration access token; else it is ErrNotFound.
+	DeleteRegistration(ctx context.Context, id string, token Hash) error
+}
