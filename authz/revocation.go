@@ -9,6 +9,7 @@ import (
 	"time"
 
 	revocationv1 "gatehouse.dev/gatehouse/proto/gatehouse/revocation/v1"
+	"gatehouse.dev/gatehouse/token"
 )
 
 // digest stands for one revoked thing: the first 16 bytes of the SHA-256 of its
@@ -101,6 +102,7 @@ type subject interface {
 	Subject() string
 	ClientID() string
 	IssuedAt() time.Time
+	Ancestors() []token.Ancestor
 }
 
 // match is the kind of revocation that concerns a token; KIND_UNSPECIFIED:
@@ -119,6 +121,22 @@ func (s *revocationSet) match(t subject) revocationv1.Kind {
 		return revocationv1.Kind_KIND_SUBJECT
 	case reaches(s.clients, t.ClientID(), t.IssuedAt()):
 		return revocationv1.Kind_KIND_CLIENT
+	}
+	return s.matchAncestors(t.Ancestors())
+}
+
+// matchAncestors is the kind of revocation that concerns a token which another
+// was made from (RFC 8693); the rest of what it hangs on, both share.
+func (s *revocationSet) matchAncestors(ancestors []token.Ancestor) revocationv1.Kind {
+	for _, a := range ancestors {
+		switch {
+		case has(s.tokens, a.ID):
+			return revocationv1.Kind_KIND_TOKEN
+		case has(s.keys, a.KeyID):
+			return revocationv1.Kind_KIND_KEY
+		case reaches(s.clients, a.ClientID, a.IssuedAt):
+			return revocationv1.Kind_KIND_CLIENT
+		}
 	}
 	return revocationv1.Kind_KIND_UNSPECIFIED
 }

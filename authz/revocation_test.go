@@ -8,12 +8,14 @@ import (
 	"time"
 
 	revocationv1 "gatehouse.dev/gatehouse/proto/gatehouse/revocation/v1"
+	"gatehouse.dev/gatehouse/token"
 )
 
 // fakeToken is a token with everything that can be revoked.
 type fakeToken struct {
 	id, session, grant, key, subject, client string
 	issued                                   time.Time
+	ancestors                                []token.Ancestor
 }
 
 func (f fakeToken) ID() string          { return f.id }
@@ -24,10 +26,18 @@ func (f fakeToken) Subject() string     { return f.subject }
 func (f fakeToken) ClientID() string    { return f.client }
 func (f fakeToken) IssuedAt() time.Time { return f.issued }
 
+func (f fakeToken) Ancestors() []token.Ancestor { return f.ancestors }
+
 var issuedAt = time.Unix(1_800_000_000, 0)
 
 func personToken() fakeToken {
-	return fakeToken{id: "j", session: "s", grant: "g", key: "k", subject: "usr_a", client: "c", issued: issuedAt}
+	return fakeToken{
+		id: "j", session: "s", grant: "g", key: "k", subject: "usr_a", client: "c", issued: issuedAt,
+		ancestors: []token.Ancestor{
+			{ID: "j1", ClientID: "c1", KeyID: "k1", IssuedAt: issuedAt.Add(-time.Minute)},
+			{ID: "j2", ClientID: "c2", KeyID: "k2", IssuedAt: issuedAt.Add(-2 * time.Minute)},
+		},
+	}
 }
 
 func entry(kind revocationv1.Kind, id string, notBefore int64) *revocationv1.Revocation {
@@ -64,6 +74,15 @@ func TestRevocationMatches(t *testing.T) {
 		{"its client, issued at not_before", client, "c", at, true},
 		{"its client, issued after", client, "c", at - 1, false},
 		{"a subject of the client's name", subject, "c", at, false},
+		{"its parent's jti", jti, "j1", 0, true},
+		{"its grandparent's jti", jti, "j2", 0, true},
+		{"its parent's key", key, "k1", 0, true},
+		{"its grandparent's key", key, "k2", 0, true},
+		{"its parent's client, the parent issued at not_before", client, "c1", at - 60, true},
+		{"its parent's client, the parent issued after", client, "c1", at - 61, false},
+		{"its grandparent's client, that one issued at not_before", client, "c2", at - 120, true},
+		{"its grandparent's client, that one issued after", client, "c2", at - 121, false},
+		{"a session of its parent's name", session, "j1", 0, false},
 		{"not_before beyond all", client, "c", 1 << 62, true},
 		{"not_before below all", client, "c", -1 << 62, false},
 	} {

@@ -56,6 +56,9 @@ func (c *Claims) checkSubject() error {
 	if strings.HasPrefix(c.clientID, userPrefix) {
 		return refuse(ReasonClaim, "client_id is a person's id: it begins with %q", userPrefix)
 	}
+	if c.machine && strings.HasPrefix(c.subject, userPrefix) {
+		return refuse(ReasonClaim, "subject_type is client and sub a person's id: it begins with %q", userPrefix)
+	}
 	return nil
 }
 

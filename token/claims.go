@@ -37,12 +37,13 @@ func (c *Claims) Issuer() string { return c.issuer }
 func (c *Claims) Subject() string { return c.subject }
 
 // SubjectType is "client" where a client acts for itself, so that sub is its
-// client_id (RFC 9068 §2.2), and "user" otherwise.
+// client_id (RFC 9068 §2.2), or where subject_type says so, because another
+// client acts for it; and "user" otherwise.
 func (c *Claims) SubjectType() string {
 	switch {
 	case c.subject == "":
 		return ""
-	case c.subject == c.clientID:
+	case c.subject == c.clientID, c.machine:
 		return SubjectClient
 	default:
 		return SubjectUser

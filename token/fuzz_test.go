@@ -23,6 +23,7 @@ func FuzzParse(f *testing.F) {
 		marshalJSON(tokentest.UserClaims(fuzzIssuer, fuzzAudience, fuzzNow)),
 		`{"iss":"a","aud":["b","c"],"x":{"y":[1,-0.5e-3,true,null,"\u00e9\ud83d\ude00"]}}`,
 		`{"a":1,"\u0061":2}`, `{"exp":1e400}`, `{"x":"\ud800"}`, `{}`, ` { } `, `[]`, `{"scope":"a b"}`, `{"aud":[]}`,
+		`{"derived_from":[{"jti":"j","client_id":"c","kid":"k","iat":1,"x":[]}],"subject_type":"client"}`,
 	} {
 		f.Add(key.SignRaw([]byte(marshalJSON(key.Header())), []byte(body)))
 		f.Add(key.SignRaw([]byte(body), []byte(body)))

@@ -29,6 +29,9 @@ type payload struct {
 	audience []string
 	scopes   []string
 	roles    []string
+	machine  bool // subject_type is "client"
+	// ancestors are derived_from.
+	ancestors []Ancestor
 	expires  date
 	issued   date
 	before   date // nbf
@@ -76,6 +79,10 @@ func (p *payload) claim(s *scanner, name string) (err error) {
 		p.scopes, err = scopes(s)
 	case "roles":
 		p.roles, err = labels(s, maxRole)
+	case "subject_type":
+		p.machine, err = subjectType(s)
+	case "derived_from":
+		p.ancestors, err = ancestors(s)
 	case "exp":
 		p.expires, err = claimDate(s)
 	case "iat":
@@ -91,6 +98,16 @@ func (p *payload) claim(s *scanner, name string) (err error) {
 		err = s.skip()
 	}
 	return err
+}
+
+// subjectType reads our own subject_type: another issuer may mean something
+// else by that name, and says nothing with it here.
+func subjectType(s *scanner) (machine bool, err error) {
+	if s.peek() != '"' {
+		return false, s.skip()
+	}
+	text, err := s.text()
+	return text == SubjectClient, err
 }
 
 func claimLabel(s *scanner, limit int) (string, error) {

@@ -121,6 +121,7 @@ const perToken = int64(unsafe.Sizeof(Claims{})+unsafe.Sizeof(entry{})) + 2*int64
 func (c *Claims) size() int64 {
 	list := int64(len(c.audience)+len(c.scopes)+len(c.roles)) * int64(unsafe.Sizeof(""))
 	text := int64(len(c.text))
+	list += int64(len(c.ancestors)) * int64(unsafe.Sizeof(Ancestor{}))
 	size := perToken + text + list + c.unescaped()
 	return size + size/8
 }
