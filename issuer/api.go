@@ -61,6 +61,7 @@ var claimSources = map[string]func(t accessToken) any{
 	"email":       ofUser(func(u store.User) any { return text(u.Email) }),
 	"name":        ofUser(func(u store.User) any { return text(u.Name) }),
 	"login":       ofUser(func(u store.User) any { return text(string(u.Login)) }),
+	"groups":      ofUser(func(u store.User) any { return list(u.GroupNames) }),
 	"roles":       ofUser(func(u store.User) any { return list(u.AllRoles) }),
 	"client_name": func(t accessToken) any { return text(t.client.Name) },
 }
@@ -106,7 +107,7 @@ func (r tokenRules) mapped(t accessToken) map[string]any {
 var reservedClaims = []string{
 	"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "client_id", "scope", "cnf", "act", "may_act", "authorization_details",
 	"auth_time", "acr", "amr", "azp", "nonce", "at_hash", "c_hash", "sid", "roles", "entitlements",
-	"grant_id", "subject_type", "token_introspection", "active", "events",
+	"grant_id", "subject_type", "derived_from", "token_introspection", "active", "events",
 }
 
 func isReservedClaim(name string) bool { return slices.Contains(reservedClaims, name) }

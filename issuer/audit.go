@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"gatehouse.dev/gatehouse/issuer/login"
+	"gatehouse.dev/gatehouse/token"
 )
 
 // audit records what happened to whom, as one structured event each; never a
@@ -22,6 +23,13 @@ func (a *audit) issued(ctx context.Context, grantType, clientID string) {
 	a.metrics.tokens.WithLabelValues(grantType).Inc()
 	a.logger.LogAttrs(ctx, slog.LevelInfo, "token issued", slog.String("event", "token"), slog.String("result", "success"),
 		slog.String("grant_type", grantType), slog.String("client_id", clientID))
+}
+
+// exchanged records that a client got a token in somebody's name.
+func (a *audit) exchanged(ctx context.Context, clientID string, subject *token.Claims, target string, scopes []string) {
+	a.logger.LogAttrs(ctx, slog.LevelInfo, "token exchanged", slog.String("event", "exchange"), slog.String("result", "success"),
+		slog.String("client_id", clientID), slog.String("subject", subject.Subject()), slog.String("subject_jti", subject.ID()),
+		slog.String("target", target), slog.Any("scopes", scopes))
 }
 
 // refused records a request that a machine got an error for. 500s are ours and

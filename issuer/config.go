@@ -75,6 +75,8 @@ type Config struct {
 	// The scopes that a role gives to a person, by the role's name. A person's
 	// token carries only scopes of the person's roles. Default: none.
 	Roles map[string][]string `yaml:"roles"`
+	// Who may exchange which tokens for others (RFC 8693). Default: nobody.
+	TokenExchange []TokenExchange `yaml:"token_exchange"`
 }
 
 // KeySchedule is the life of signing keys: next (published) → active → retired.
@@ -121,7 +123,7 @@ type API struct {
 	// issuer.access_token_lifetime.
 	AccessTokenLifetime time.Duration `yaml:"access_token_lifetime"`
 	// What its tokens tell beside the standard claims: the source of each
-	// claim, among email, name, login, roles and client_name. A token for
+	// claim, among email, name, login, groups, roles and client_name. A token for
 	// several APIs tells what all of them ask for from the same source. Danger:
 	// the client reads it too. Default: none.
 	Claims map[string]string `yaml:"claims"`

@@ -78,6 +78,17 @@ func TestValidate(t *testing.T) {
 		{"apis[1].scopes", func(c *Config) { c.APIs[1].Scopes = nil; c.Roles = nil }},
 		{"roles.customer[1]", func(c *Config) { c.Roles["customer"][1] = "read:nothing" }},
 		{"roles", func(c *Config) { c.Roles["a,b"] = nil }},
+		{"token_exchange[0].client", exchangeOf(func(e *TokenExchange) { e.Client = "" })},
+		{"token_exchange[0].subject_audience", exchangeOf(func(e *TokenExchange) { e.SubjectAudience = "https://other.example" })},
+		{"token_exchange[0].target", exchangeOf(func(e *TokenExchange) { e.Target, e.Scopes = "", nil })},
+		{"token_exchange[0].allow", exchangeOf(func(e *TokenExchange) { e.Allow = nil })},
+		{"token_exchange[0].allow[1]", exchangeOf(func(e *TokenExchange) { e.Allow = []string{delegation, "anything"} })},
+		{"token_exchange[0].scopes.read:nothing", exchangeOf(func(e *TokenExchange) { e.Scopes = map[string][]string{"read:nothing": nil} })},
+		{"token_exchange[0].scopes.read:orders[0]", exchangeOf(func(e *TokenExchange) { e.Scopes = map[string][]string{"read:orders": {"read:orders"}} })},
+		{"token_exchange[1]", func(c *Config) {
+			exchangeOf(func(*TokenExchange) {})(c)
+			c.TokenExchange = append(c.TokenExchange, c.TokenExchange[0])
+		}},
 		{"keys.algorithms[0]", func(c *Config) { c.Keys.Algorithms = []string{"HS256"} }},
 		{"apis[0].algorithm", func(c *Config) { c.APIs[0].Algorithm = "none" }},
 		{"apis[0].access_token_lifetime", func(c *Config) { c.APIs[0].AccessTokenLifetime = c.AccessTokenLifetime + 1 }},
@@ -93,6 +104,15 @@ func TestValidate(t *testing.T) {
 		if len(vs) != 1 || vs[0].Key != row.key || vs[0].Remedy == "" {
 			t.Errorf("%s: reported %v", row.key, vs)
 		}
+	}
+}
+
+// exchangeOf adds a sound entry, changed.
+func exchangeOf(change func(*TokenExchange)) func(*Config) {
+	return func(c *Config) {
+		e := TokenExchange{Client: "svc", SubjectAudience: c.APIs[0].Audience, Target: c.APIs[1].Audience, Allow: []string{delegation}, Scopes: map[string][]string{"read:orders": {c.APIs[1].Scopes[0]}}}
+		change(&e)
+		c.TokenExchange = []TokenExchange{e}
 	}
 }
 

@@ -22,6 +22,7 @@ const (
 	grantAuthorizationCode = string(oidc.GrantTypeCode)
 	grantRefreshToken      = string(oidc.GrantTypeRefreshToken)
 	grantClientCredentials = string(oidc.GrantTypeClientCredentials)
+	grantTokenExchange     = string(oidc.GrantTypeTokenExchange)
 )
 
 // metadata is the provider's description: OpenID Connect Discovery §3 and
@@ -50,7 +51,7 @@ func describe(c Config, scopes []string, locales []string) metadata {
 		ScopesSupported:                           append(append([]string{}, oidcScopes...), scopes...),
 		ResponseTypesSupported:                    []string{string(oidc.ResponseTypeCode)},
 		ResponseModesSupported:                    []string{string(oidc.ResponseModeQuery)},
-		GrantTypesSupported:                       []oidc.GrantType{oidc.GrantTypeCode, oidc.GrantTypeRefreshToken, oidc.GrantTypeClientCredentials},
+		GrantTypesSupported:                       c.grantTypes(),
 		SubjectTypesSupported:                     []string{"public"},
 		IDTokenSigningAlgValuesSupported:          c.algorithms(),
 		TokenEndpointAuthMethodsSupported:         methods,
@@ -62,17 +63,30 @@ func describe(c Config, scopes []string, locales []string) metadata {
 	}}
 }
 
+// grantTypes are those that somebody may use by this configuration.
+func (c *Config) grantTypes() []oidc.GrantType {
+	types := []oidc.GrantType{oidc.GrantTypeCode, oidc.GrantTypeRefreshToken, oidc.GrantTypeClientCredentials}
+	if len(c.TokenExchange) > 0 {
+		types = append(types, oidc.GrantTypeTokenExchange)
+	}
+	return types
+}
+
 // tokenResponse is RFC 6749 §5.1 with the ID token of OpenID Connect Core
 // §3.1.3.3.
-type tokenResponse = oidc.AccessTokenResponse
+type tokenResponse struct {
+	oidc.AccessTokenResponse
+	// IssuedTokenType is RFC 8693 §2.2.1.
+	IssuedTokenType string `json:"issued_token_type,omitempty"`
+}
 
 func bearerResponse(accessToken string, lifetime time.Duration, scopes []string) *tokenResponse {
-	return &tokenResponse{
+	return &tokenResponse{AccessTokenResponse: oidc.AccessTokenResponse{
 		AccessToken: accessToken,
 		TokenType:   oidc.BearerToken,
 		ExpiresIn:   uint64(max(lifetime/time.Second, 1)),
 		Scope:       scopes,
-	}
+	}}
 }
 
 // verifierMatches tells whether a PKCE verifier belongs to an S256 challenge

@@ -10,6 +10,7 @@ import (
 
 	"gatehouse.dev/gatehouse/issuer/keys"
 	"gatehouse.dev/gatehouse/issuer/store"
+	"gatehouse.dev/gatehouse/token"
 )
 
 // accessToken is what an access token says.
@@ -24,6 +25,8 @@ type accessToken struct {
 	person *personClaims
 	// notAfter ends the token early; zero: it does not.
 	notAfter time.Time
+	// descent is where an exchanged token comes from; nil for others.
+	descent *descent
 }
 
 type personClaims struct {
@@ -47,6 +50,12 @@ type accessClaims struct {
 	SessionID string   `json:"sid,omitempty"`
 	GrantID   string   `json:"grant_id,omitempty"`
 	AuthTime  int64    `json:"auth_time,omitempty"`
+
+	// Of exchanged tokens alone (RFC 8693 §4).
+	SubjectType string           `json:"subject_type,omitempty"`
+	Act         map[string]any   `json:"act,omitempty"`
+	MayAct      any              `json:"may_act,omitempty"`
+	DerivedFrom []token.Ancestor `json:"derived_from,omitempty"`
 }
 
 // mintAccess signs an access token and has it verified by the rules that
@@ -66,7 +75,13 @@ func (s *server) mintAccess(ctx context.Context, t accessToken) (signed string, 
 		IssuedAt: t.issuedAt.Unix(), ExpiresAt: expiresAt.Unix(),
 	}
 	if p := t.person; p != nil {
-		claims.Roles, claims.SessionID, claims.GrantID, claims.AuthTime = p.user.AllRoles, p.sessionID, p.grantID, p.authTime.Unix()
+		claims.Roles, claims.SessionID, claims.GrantID, claims.AuthTime = p.user.AllRoles, p.sessionID, p.grantID, unixOf(p.authTime)
+	}
+	if d := t.descent; d != nil {
+		claims.Act, claims.MayAct, claims.DerivedFrom = d.act, d.mayAct, d.ancestors
+		if d.machine {
+			claims.SubjectType = token.SubjectClient
+		}
 	}
 	payload, err := encodeClaims(claims, rules.mapped(t))
 	if err != nil {
@@ -76,6 +91,14 @@ func (s *server) mintAccess(ctx context.Context, t accessToken) (signed string, 
 		return "", expiresAt, fmt.Errorf("signing an access token: %w", err)
 	}
 	return signed, expiresAt, nil
+}
+
+// unixOf is a time in a claim; 0, which is left out, where there is none.
+func unixOf(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.Unix()
 }
 
 // shorter is the lifetime, or the client's own where that is set and shorter.

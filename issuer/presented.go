@@ -49,6 +49,9 @@ func refsOf(c *token.Claims) store.TokenRefs {
 	if c.SubjectType() == "user" {
 		refs.UserID = c.Subject()
 	}
+	for _, a := range c.Ancestors() {
+		refs.Ancestors = append(refs.Ancestors, store.TokenRefs{ID: a.ID, ClientID: a.ClientID, KeyID: a.KeyID, IssuedAt: a.IssuedAt})
+	}
 	return refs
 }
 

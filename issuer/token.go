@@ -30,6 +30,8 @@ func (s *server) token(w http.ResponseWriter, r *http.Request) error {
 		response, err = s.refresh(r.Context(), client, f)
 	case grantClientCredentials:
 		response, err = s.clientCredentials(r.Context(), now, client, f)
+	case grantTokenExchange:
+		response, err = s.exchange(r.Context(), now, client, f)
 	}
 	if err != nil {
 		return err
@@ -44,7 +46,7 @@ func (s *server) token(w http.ResponseWriter, r *http.Request) error {
 func grantOf(client store.Client, f form) (string, error) {
 	grant := f.get("grant_type")
 	switch grant {
-	case grantAuthorizationCode, grantRefreshToken, grantClientCredentials:
+	case grantAuthorizationCode, grantRefreshToken, grantClientCredentials, grantTokenExchange:
 	case "":
 		return "", fail(codeInvalidRequest, "grant_type is missing")
 	default:
@@ -55,7 +57,7 @@ func grantOf(client store.Client, f form) (string, error) {
 	}
 	// A client without a secret would get tokens of its own for its mere name
 	// (RFC 6749 §4.4).
-	if grant == grantClientCredentials && client.Type != store.Confidential {
+	if (grant == grantClientCredentials || grant == grantTokenExchange) && client.Type != store.Confidential {
 		return "", fail(codeUnauthorizedClient, "the client may not use this grant type")
 	}
 	return grant, nil

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"encoding/json"
 	"fmt"
 	"time"
 )
@@ -64,3 +65,16 @@ func ancestor(s *scanner) (a Ancestor, err error) {
 // was issued by itself. Whoever asks whether a token is revoked has to ask of
 // them too.
 func (c *Claims) Ancestors() []Ancestor { return c.ancestors }
+
+// ancestorBody is an ancestor as it travels.
+type ancestorBody struct {
+	ID       string `json:"jti"`
+	ClientID string `json:"client_id"`
+	KeyID    string `json:"kid"`
+	IssuedAt int64  `json:"iat"`
+}
+
+// MarshalJSON implements json.Marshaler: the form in derived_from.
+func (a Ancestor) MarshalJSON() ([]byte, error) {
+	return json.Marshal(ancestorBody{a.ID, a.ClientID, a.KeyID, a.IssuedAt.Unix()})
+}

@@ -89,6 +89,8 @@ type originBody struct {
 	KeyID       string `json:"kid"`
 	IssuedAt    int64  `json:"iat"`
 	ExpiresAt   int64  `json:"exp"`
+
+	Ancestors []Ancestor `json:"derived_from,omitempty"`
 }
 
 // The reasons for which Sign makes no assertion.
@@ -115,6 +117,7 @@ func (k *AssertionKey) Sign(origin *Claims, content AssertionContent) (assertion
 		Origin: originBody{
 			SubjectType: origin.SubjectType(), Issuer: origin.Issuer(), ID: origin.ID(), SessionID: origin.SessionID(),
 			GrantID: origin.GrantID(), KeyID: origin.KeyID(), IssuedAt: origin.IssuedAt().Unix(), ExpiresAt: origin.ExpiresAt().Unix(),
+			Ancestors: origin.Ancestors(),
 		},
 	})
 	if err != nil {

@@ -34,6 +34,7 @@ type originPayload struct {
 	key         string
 	issued      date
 	expires     date
+	ancestors   []Ancestor
 }
 
 func parseAssertionPayload(text string) (p assertionPayload, err error) {
@@ -118,6 +119,8 @@ func (o *originPayload) member(s *scanner, name string) (err error) {
 		o.issued, err = claimDate(s)
 	case "exp":
 		o.expires, err = claimDate(s)
+	case "derived_from":
+		o.ancestors, err = ancestors(s)
 	default:
 		err = s.skip()
 	}
@@ -139,5 +142,6 @@ func (p *assertionPayload) claims() Claims {
 	c.issuer, c.audience = p.origin.issuer, []string{p.audience}
 	c.id, c.session, c.grant = p.origin.id, p.origin.session, p.origin.grant
 	c.issued, c.expires = p.origin.issued, p.origin.expires
+	c.machine, c.ancestors = p.origin.subjectType == SubjectClient, p.origin.ancestors
 	return c
 }

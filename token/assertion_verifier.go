@@ -86,6 +86,9 @@ func (v *AssertionVerifier) accept(body *assertionPayload, key *Key, text, audie
 	if got := a.SubjectType(); got != body.origin.subjectType {
 		return nil, refuse(ReasonClaim, "subject_type is %s, and sub and client_id say %q", quoted(body.origin.subjectType), got)
 	}
+	if err := a.claims.checkSubject(); err != nil {
+		return nil, err
+	}
 	if err := v.Recheck(a, audience); err != nil {
 		return nil, err
 	}

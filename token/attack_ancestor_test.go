@@ -65,3 +65,25 @@ func TestSubjectTypeOfDelegates(t *testing.T) {
 		}
 	}
 }
+
+// What a token was made from, and that it is a client's, goes on with the
+// assertion made of it.
+func TestAssertionKeepsDescent(t *testing.T) {
+	f := newForger("ES256")
+	claims := mustVerify(t, newVerifier(t, f.key), f.claims(map[string]any{
+		"sub": "robot", "client_id": "orders", "subject_type": "client", "roles": nil, "derived_from": []any{parent(nil)},
+	}))
+	key := newAssertionKey(t)
+	v := verifierOfKey(t, key)
+	text, _, err := key.Sign(claims, content())
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := v.Verify(text, testOrders)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(a.Claims().Ancestors(), claims.Ancestors()) || a.SubjectType() != token.SubjectClient {
+		t.Errorf("the assertion is of a %s, made from %v", a.SubjectType(), a.Claims().Ancestors())
+	}
+}

@@ -32,12 +32,12 @@ type payload struct {
 	machine  bool // subject_type is "client"
 	// ancestors are derived_from.
 	ancestors []Ancestor
-	expires  date
-	issued   date
-	before   date // nbf
-	bound    bool // has cnf (RFC 7800)
-	foreign  bool // cnf asks for a proof that we cannot check
-	confirm  Confirmation
+	expires   date
+	issued    date
+	before    date // nbf
+	bound     bool // has cnf (RFC 7800)
+	foreign   bool // cnf asks for a proof that we cannot check
+	confirm   Confirmation
 }
 
 // date is a claim's time in microseconds since 1970.

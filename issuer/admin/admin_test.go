@@ -43,7 +43,7 @@ func newFixture(t *testing.T) fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	service, err := New(Config{Scopes: []string{"read:orders", "write:orders"}, Roles: []string{"customer", "approver"}},
+	service, err := New(Config{Algorithms: []string{"ES256"}, AccessTokenLifetime: 10 * time.Minute, Scopes: []string{"read:orders", "write:orders"}, Roles: []string{"customer", "approver"}},
 		Deps{Store: db, Keys: ring, Passwords: hasher, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)

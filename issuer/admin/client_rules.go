@@ -18,9 +18,10 @@ const (
 	authorizationCode = "authorization_code"
 	refreshToken      = "refresh_token"
 	clientCredentials = "client_credentials"
+	tokenExchange     = "urn:ietf:params:oauth:grant-type:token-exchange" // RFC 8693 §2.1
 )
 
-var grantTypes = []string{authorizationCode, refreshToken, clientCredentials}
+var grantTypes = []string{authorizationCode, refreshToken, clientCredentials, tokenExchange}
 
 const (
 	maxClientID     = 64
@@ -77,8 +78,10 @@ func checkGrants(vs *conf.Violations, c store.Client) {
 	if may(refreshToken) && !may(authorizationCode) {
 		vs.Add("grant_types", refreshToken, "has nothing to refresh", "add "+authorizationCode)
 	}
-	if may(clientCredentials) && c.Type != store.Confidential {
-		vs.Add("grant_types", clientCredentials, "needs a secret", "make the client confidential")
+	for _, grant := range []string{clientCredentials, tokenExchange} {
+		if may(grant) && c.Type != store.Confidential {
+			vs.Add("grant_types", grant, "needs a secret", "make the client confidential")
+		}
 	}
 }
 

@@ -4,10 +4,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	adminv1 "gatehouse.dev/gatehouse/proto/gatehouse/admin/v1"
 )
@@ -120,6 +122,12 @@ func TestClientRules(t *testing.T) {
 		"a public robot": {func(c *adminv1.Client) {
 			c.Type, c.GrantTypes = adminv1.ClientType_CLIENT_TYPE_PUBLIC, []string{"client_credentials"}
 		}, []string{"needs a secret"}},
+		"a public exchanger": {func(c *adminv1.Client) {
+			c.Type, c.GrantTypes = adminv1.ClientType_CLIENT_TYPE_NATIVE, []string{tokenExchange}
+		}, []string{tokenExchange, "needs a secret"}},
+		"too long a life":   {func(c *adminv1.Client) { c.AccessTokenLifetime = durationpb.New(time.Hour) }, []string{"access_token_lifetime", "1s to 10m0s"}},
+		"too short a life":  {func(c *adminv1.Client) { c.AccessTokenLifetime = durationpb.New(time.Millisecond) }, []string{"access_token_lifetime"}},
+		"foreign algorithm": {func(c *adminv1.Client) { c.IdTokenAlgorithm = "RS256" }, []string{`"RS256" has no signing keys`, "issuer.keys.algorithms"}},
 		"all at once": {func(c *adminv1.Client) {
 			c.Id, c.Scopes, c.RedirectUris = "a b", []string{"x"}, []string{"http://a.example"}
 		},

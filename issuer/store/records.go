@@ -79,6 +79,9 @@ type User struct {
 	// AllRoles are the user's own and those of the groups as they are now:
 	// what the user may do. Filled in by the store whenever it reads a user.
 	AllRoles []string `json:"-"`
+	// GroupNames are the names of the groups as they are now, filled in
+	// likewise.
+	GroupNames []string `json:"-"`
 	// Disabled users cannot log in, and nothing is issued for them.
 	Disabled bool `json:",omitempty"`
 	// Password is a PHC string or an imported bcrypt hash (package password);
@@ -283,4 +286,6 @@ type TokenRefs struct {
 	UserID   string
 	ClientID string
 	IssuedAt time.Time
+	// Ancestors are the tokens that it was made from.
+	Ancestors []TokenRefs
 }

@@ -91,7 +91,7 @@ func changed[T any](was, is T) string {
 	before, after := reflect.ValueOf(was), reflect.ValueOf(is)
 	for i := range before.NumField() {
 		name := before.Type().Field(i).Name
-		if name != "NotBefore" && name != "AllRoles" && !reflect.DeepEqual(before.Field(i).Interface(), after.Field(i).Interface()) {
+		if name != "NotBefore" && name != "AllRoles" && name != "GroupNames" && !reflect.DeepEqual(before.Field(i).Interface(), after.Field(i).Interface()) {
 			names = append(names, name)
 		}
 	}

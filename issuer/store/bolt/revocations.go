@@ -85,19 +85,27 @@ func (db *DB) RevokeToken(ctx context.Context, jti string, expiresAt time.Time) 
 // Alive implements store.Revocations.
 func (db *DB) Alive(ctx context.Context, refs store.TokenRefs) (alive bool, err error) {
 	err = db.read(ctx, func(t *txn) error {
-		for kind, id := range map[store.Kind]string{
-			store.KindToken: refs.ID, store.KindSession: refs.SessionID,
-			store.KindGrant: refs.GrantID, store.KindKey: refs.KeyID,
-		} {
-			if _, dead := t.inForce(kind, id); dead && id != "" {
-				return nil
-			}
+		alive = t.alive(refs)
+		for _, ancestor := range refs.Ancestors {
+			alive = alive && t.alive(ancestor)
 		}
-		notBefore := max(t.notBefore(store.KindSubject, refs.UserID), t.notBefore(store.KindClient, refs.ClientID))
-		alive = refs.IssuedAt.Unix() > notBefore
 		return nil
 	})
 	return alive, err
+}
+
+// alive looks at one token, and not at what it was made from.
+func (t *txn) alive(refs store.TokenRefs) bool {
+	for kind, id := range map[store.Kind]string{
+		store.KindToken: refs.ID, store.KindSession: refs.SessionID,
+		store.KindGrant: refs.GrantID, store.KindKey: refs.KeyID,
+	} {
+		if _, dead := t.inForce(kind, id); dead && id != "" {
+			return false
+		}
+	}
+	notBefore := max(t.notBefore(store.KindSubject, refs.UserID), t.notBefore(store.KindClient, refs.ClientID))
+	return refs.IssuedAt.Unix() > notBefore
 }
 
 // Epoch implements store.Revocations.

@@ -56,7 +56,7 @@ func (t *txn) user(id []byte) (store.User, error) {
 
 // fillRoles adds up a user's roles. A group that is gone gives none.
 func (t *txn) fillRoles(u *store.User) error {
-	u.AllRoles = slices.Clone(u.Roles)
+	u.AllRoles, u.GroupNames = slices.Clone(u.Roles), nil
 	for _, id := range u.Groups {
 		g, found, err := row[store.Group](t, groups, []byte(id))
 		if err != nil {
@@ -64,8 +64,10 @@ func (t *txn) fillRoles(u *store.User) error {
 		}
 		if found {
 			u.AllRoles = append(u.AllRoles, g.Roles...)
+			u.GroupNames = append(u.GroupNames, g.Name)
 		}
 	}
+	slices.Sort(u.GroupNames)
 	slices.Sort(u.AllRoles)
 	u.AllRoles = slices.Compact(u.AllRoles)
 	return nil

@@ -85,6 +85,9 @@ func testGroupRoles(t *testing.T, e *env) {
 			"refreshed": issued.User,
 			"session":   session,
 		} {
+			if !slices.IsSorted(u.GroupNames) || len(u.GroupNames) == 0 || u.GroupNames[0] != "boss" {
+				t.Errorf("%s: the groups are %v", how, u.GroupNames)
+			}
 			if !slices.Equal(u.AllRoles, want) || !slices.Equal(u.Roles, []string{"customer"}) {
 				t.Errorf("%s: all roles %v, own %v, want %v", how, u.AllRoles, u.Roles, want)
 			}

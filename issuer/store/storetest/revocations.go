@@ -186,6 +186,33 @@ func testAlive(t *testing.T, e *env) {
 	if alive() {
 		t.Error("grant: the token is alive")
 	}
+	// A token ends with any of those that it was made from, and only with them.
+	refs = store.TokenRefs{ID: "child", IssuedAt: e.clock.now(), Ancestors: []store.TokenRefs{
+		{ID: "parent", ClientID: "app3", KeyID: "kid3", IssuedAt: e.clock.now()},
+		{ID: "grandparent", ClientID: "app4", KeyID: "kid4", IssuedAt: e.clock.now()},
+	}}
+	e.client("app3")
+	e.client("app4")
+	for i, revoke := range []func() error{
+		func() error { return e.RevokeToken(e.ctx, "parent", e.clock.now().Add(time.Minute)) },
+		func() error { return e.RevokeToken(e.ctx, "grandparent", e.clock.now().Add(time.Minute)) },
+		func() error { return e.RevokeClient(e.ctx, "app3") },
+		func() error { return e.RevokeClient(e.ctx, "app4") },
+	} {
+		parent := &refs.Ancestors[i%2]
+		e.ok(revoke())
+		if alive() {
+			t.Errorf("ancestor %d: the token is alive", i)
+		}
+		if i < 2 {
+			parent.ID = "other"
+		} else {
+			parent.ClientID = "other"
+		}
+		if !alive() {
+			t.Errorf("ancestor %d: more was revoked than that", i)
+		}
+	}
 }
 
 func testChanged(t *testing.T, e *env) {
