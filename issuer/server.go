@@ -149,7 +149,7 @@ func (s *server) openParts(kek *keys.KEK, d Deps) (err error) {
 			Scopes: s.catalog.scopes, Roles: s.catalog.roleNames(),
 			Algorithms: s.config.algorithms(), AccessTokenLifetime: s.config.AccessTokenLifetime,
 		},
-		admin.Deps{Store: s.store, Keys: s.keys, Passwords: passwords, Logger: d.Logger},
+		admin.Deps{Store: s.store, Keys: s.keys, Passwords: passwords, Logger: d.Logger, Now: d.Now},
 	)
 	return err
 }

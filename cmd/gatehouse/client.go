@@ -17,18 +17,19 @@ const howAdministered = `
 While an issuer runs, its admin socket is used; else the database is opened.`
 
 func newClient(p *program) *cobra.Command {
+	remove := p.named("remove ID", "Remove a client and revoke all that it was issued",
+		`Removes a client. Its tokens are refused within a second, its refresh tokens at once.`,
+		`  gatehouse client remove robot`,
+		func(ctx context.Context, admin adminv1.AdminClient, id string) error {
+			_, err := admin.DeleteClient(ctx, &adminv1.DeleteClientRequest{Id: id})
+			return err
+		})
+	remove.Aliases = []string{"delete"}
 	return parent("client", "Add, list and remove the programs that may ask for tokens",
 		`Administers clients: the programs and applications that may ask for tokens.`+howAdministered,
 		`  gatehouse client add --id robot --scope read:orders --secret-file robot.secret
   gatehouse client list`,
-		newClientAdd(p), newClientList(p), newClientSecret(p),
-		p.named("remove ID", "Remove a client and revoke all that it was issued",
-			`Removes a client. Its tokens are refused within a second, its refresh tokens at once.`,
-			`  gatehouse client remove robot`,
-			func(ctx context.Context, admin adminv1.AdminClient, id string) error {
-				_, err := admin.DeleteClient(ctx, &adminv1.DeleteClientRequest{Id: id})
-				return err
-			}),
+		newClientAdd(p), newClientList(p), newClientShow(p), newClientUpdate(p), newClientSecret(p), remove,
 		p.named("revoke ID", "Revoke all that a client was issued; the client stays",
 			`Ends every grant and token of a client. It can ask for new ones.`,
 			`  gatehouse client revoke robot`,
@@ -85,17 +86,10 @@ refresh_token).` + howAdministered,
 			})
 		},
 	}
+	clientFlags(c, client, &lifetime)
 	f := c.Flags()
 	f.StringVar(&client.Id, "id", "", "its id; one is made when there is none")
-	f.StringVar(&client.Name, "name", "", "its name, as people are shown it when they consent (default: its id)")
 	f.StringVar(&kind, "type", "confidential", "confidential, public or native")
-	f.StringArrayVar(&client.Scopes, "scope", nil, "a scope that it may ask for; may be repeated")
-	f.StringArrayVar(&client.RedirectUris, "redirect-uri", nil, "where people come back to after the login; may be repeated (native: http://127.0.0.1/callback)")
-	f.StringArrayVar(&client.PostLogoutRedirectUris, "post-logout-redirect-uri", nil, "where people may come back to after a logout; may be repeated")
-	f.StringVar(&client.BackchannelLogoutUri, "backchannel-logout-uri", "", "what is told, by a logout token, when a session of the client's ends")
-	f.StringArrayVar(&client.GrantTypes, "grant", nil, "a grant type that it may use; may be repeated")
-	f.DurationVar(&lifetime, "access-token-lifetime", 0, "the longest life of its access tokens (default: as long as their APIs allow)")
-	f.StringVar(&client.IdTokenAlgorithm, "id-token-algorithm", "", "what signs its ID tokens, among issuer.keys.algorithms (default ES256)")
 	f.StringVar(&file, "secret-file", "", "write the secret into this file (0600) instead of showing it")
 	return c
 }
@@ -120,26 +114,31 @@ func completeClient(client *adminv1.Client, kind string) error {
 }
 
 func newClientList(p *program) *cobra.Command {
-	return &cobra.Command{
+	out := &output{}
+	return out.flag(&cobra.Command{
 		Use:     "list",
 		Short:   "List the clients",
 		Long:    `Lists the clients with their types, grants and scopes.` + howAdministered,
 		Example: `  gatehouse client list`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			shown := &listing[*adminv1.Client]{out: out, head: []string{"ID", "TYPE", "GRANTS", "SCOPES", "DISABLED"}, row: func(c *adminv1.Client) []string {
+				return []string{c.GetId(), typeName(c.GetType()), list(c.GetGrantTypes()), list(c.GetScopes()), yes(c.GetDisabled())}
+			}}
 			return p.administer(cmd, func(ctx context.Context, admin adminv1.AdminClient) error {
-				answer, err := admin.ListClients(ctx, &adminv1.ListClientsRequest{})
-				if err != nil {
+				if err := pages(func(after string) (string, error) {
+					answer, err := admin.ListClients(ctx, &adminv1.ListClientsRequest{After: after})
+					if err != nil {
+						return "", err
+					}
+					return answer.GetNext(), shown.add(cmd, answer.GetClients())
+				}); err != nil {
 					return err
 				}
-				rows := [][]string{{"ID", "TYPE", "GRANTS", "SCOPES"}}
-				for _, c := range answer.GetClients() {
-					rows = append(rows, []string{c.GetId(), typeName(c.GetType()), strings.Join(c.GetGrantTypes(), ","), strings.Join(c.GetScopes(), ",")})
-				}
-				return table(cmd, rows)
+				return shown.end(cmd)
 			})
 		},
-	}
+	})
 }
 
 func typeName(t adminv1.ClientType) string {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -11,19 +10,20 @@ import (
 )
 
 func newUser(p *program) *cobra.Command {
+	remove := p.named("remove LOGIN", "Remove a user and end all that they were given",
+		`Removes a user. Their sessions end at once, their tokens are refused within a second.`,
+		`  gatehouse user remove ada`,
+		func(ctx context.Context, admin adminv1.AdminClient, login string) error {
+			_, err := admin.DeleteUser(ctx, &adminv1.DeleteUserRequest{Login: login})
+			return err
+		})
+	remove.Aliases = []string{"delete"}
 	return parent("user", "Add, list and remove the people who log in",
 		`Administers users: the people who log in. What they may do follows from their
-roles (issuer.roles).`+howAdministered,
+roles (issuer.roles) and those of their groups.`+howAdministered,
 		`  gatehouse user add ada --role reader
   gatehouse user list`,
-		newUserAdd(p), newUserList(p), newUserPassword(p),
-		p.named("remove LOGIN", "Remove a user and end all that they were given",
-			`Removes a user. Their sessions end at once, their tokens are refused within a second.`,
-			`  gatehouse user remove ada`,
-			func(ctx context.Context, admin adminv1.AdminClient, login string) error {
-				_, err := admin.DeleteUser(ctx, &adminv1.DeleteUserRequest{Login: login})
-				return err
-			}),
+		newUserAdd(p), newUserList(p), newUserShow(p), newUserUpdate(p), newUserPassword(p), remove,
 		p.named("revoke LOGIN", "End every session, grant and token of a user; the user stays",
 			`Ends every session, grant and token of a user, who can log in again.`,
 			`  gatehouse user revoke ada`,
@@ -59,34 +59,36 @@ of standard input; it is never an argument.` + howAdministered,
 			})
 		},
 	}
-	f := c.Flags()
-	f.StringVar(&user.Name, "name", "", "the full name")
-	f.StringVar(&user.Email, "email", "", "the e-mail address")
-	f.StringArrayVar(&user.Roles, "role", nil, "a role; may be repeated")
+	userFlags(c, user)
 	return c
 }
 
 func newUserList(p *program) *cobra.Command {
-	return &cobra.Command{
+	out := &output{}
+	return out.flag(&cobra.Command{
 		Use:     "list",
 		Short:   "List the users",
-		Long:    `Lists the users with their ids and roles.` + howAdministered,
+		Long:    `Lists the users with their ids, roles and groups.` + howAdministered,
 		Example: `  gatehouse user list`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			shown := &listing[*adminv1.User]{out: out, head: []string{"LOGIN", "ID", "NAME", "ROLES", "GROUPS", "DISABLED"}, row: func(u *adminv1.User) []string {
+				return []string{u.GetLogin(), u.GetId(), u.GetName(), list(u.GetRoles()), list(u.GetGroups()), yes(u.GetDisabled())}
+			}}
 			return p.administer(cmd, func(ctx context.Context, admin adminv1.AdminClient) error {
-				answer, err := admin.ListUsers(ctx, &adminv1.ListUsersRequest{})
-				if err != nil {
+				if err := pages(func(after string) (string, error) {
+					answer, err := admin.ListUsers(ctx, &adminv1.ListUsersRequest{After: after})
+					if err != nil {
+						return "", err
+					}
+					return answer.GetNext(), shown.add(cmd, answer.GetUsers())
+				}); err != nil {
 					return err
 				}
-				rows := [][]string{{"LOGIN", "ID", "NAME", "ROLES"}}
-				for _, u := range answer.GetUsers() {
-					rows = append(rows, []string{u.GetLogin(), u.GetId(), u.GetName(), strings.Join(u.GetRoles(), ",")})
-				}
-				return table(cmd, rows)
+				return shown.end(cmd)
 			})
 		},
-	}
+	})
 }
 
 func newUserPassword(p *program) *cobra.Command {

@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 	"time"
@@ -42,11 +43,19 @@ type Config struct {
 type Deps struct {
 	Store interface {
 		store.Clients
+		store.Registrations
 		store.Users
+		store.Groups
+		store.Sessions
+		store.Consents
+		store.Audit
+		Backup(ctx context.Context, w io.Writer) error
 	}
 	Keys      *keys.Ring
 	Passwords *password.Hasher
 	Logger    *slog.Logger
+	// Now is the clock; nil: time.Now.
+	Now func() time.Time
 }
 
 // Service implements adminv1.AdminServer.
@@ -67,23 +76,22 @@ func New(c Config, d Deps) (*Service, error) {
 	if d.Store == nil || d.Keys == nil || d.Passwords == nil || d.Logger == nil {
 		return nil, errors.New("making the administration: it needs a store, keys, a password hasher and a logger")
 	}
-	return &Service{config: c, scopes: slices.Concat(c.Scopes, openIDScopes), roles: slices.Clone(c.Roles), deps: d}, nil
-}
-
-// invalid is what is wrong with a request, all of it; nil: nothing.
-func invalid(vs conf.Violations) error {
-	if err := vs.Err(); err != nil {
-		return status.Error(codes.InvalidArgument, err.Error())
+	if d.Now == nil {
+		d.Now = time.Now
 	}
-	return nil
+	return &Service{config: c, scopes: slices.Concat(c.Scopes, openIDScopes), roles: slices.Clone(c.Roles), deps: d}, nil
 }
 
 // answer is an error of the store as it is told to the caller, who is an
 // administrator of this machine and may know the cause.
 func answer(err error, what, id string) error {
+	if _, ours := status.FromError(err); ours {
+		return err // nil, or what an edit found wrong
+	}
+	var refused interface{ GRPCStatus() *status.Status }
 	switch {
-	case err == nil:
-		return nil
+	case errors.As(err, &refused):
+		return refused.GRPCStatus().Err()
 	case errors.Is(err, store.ErrNotFound):
 		return status.Errorf(codes.NotFound, "there is no %s %q: see what there is with: gatehouse %s list", what, id, command[what])
 	case errors.Is(err, store.ErrConflict):
@@ -95,7 +103,10 @@ func answer(err error, what, id string) error {
 	}
 }
 
-var command = map[string]string{"client": "client", "user": "user", "key": "keys"}
+var command = map[string]string{
+	"client": "client", "user": "user", "group": "group", "key": "keys", "session": "session", "consent": "consent",
+	"registration token": "client registration-token",
+}
 
 // unknown reports the values of a list that are not among those known, or are
 // there twice.

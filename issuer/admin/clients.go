@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"math"
 	"slices"
 
 	"google.golang.org/grpc/codes"
@@ -29,14 +28,12 @@ var clientTypes = map[adminv1.ClientType]store.ClientType{
 // CreateClient implements adminv1.AdminServer.
 func (s *Service) CreateClient(ctx context.Context, request *adminv1.CreateClientRequest) (*adminv1.CreateClientResponse, error) {
 	c := fromMessage(request.GetClient())
-	if err := invalid(s.checkClient(c)); err != nil {
-		return nil, err
+	vs := s.checkClient(c)
+	hash, secret := newSecret(&vs, c, request)
+	if err := invalid(vs); err != nil || request.GetCheckOnly() {
+		return &adminv1.CreateClientResponse{Client: clientMessage(c)}, err
 	}
-	secret := ""
-	if c.Type == store.Confidential {
-		secret = store.NewToken(secretPrefix)
-		c.Secret = store.HashOf(secret)
-	}
+	c.Secret = hash
 	if err := s.deps.Store.CreateClient(ctx, c); err != nil {
 		return nil, answer(err, "client", c.ID)
 	}
@@ -55,6 +52,7 @@ func fromMessage(m *adminv1.Client) store.Client {
 		GrantTypes:   slices.Clone(m.GetGrantTypes()),
 		RedirectURIs: slices.Clone(m.GetRedirectUris()), Scopes: slices.Clone(m.GetScopes()),
 		AccessTokenLifetime: m.GetAccessTokenLifetime().AsDuration(), IDTokenAlgorithm: m.GetIdTokenAlgorithm(),
+		Disabled:               m.GetDisabled(),
 		PostLogoutRedirectURIs: slices.Clone(m.GetPostLogoutRedirectUris()), BackchannelLogoutURI: m.GetBackchannelLogoutUri(),
 	}
 	if c.ID == "" {
@@ -76,6 +74,7 @@ func clientMessage(c store.Client) *adminv1.Client {
 	m := &adminv1.Client{
 		Id: c.ID, Name: c.Name, GrantTypes: c.GrantTypes, RedirectUris: c.RedirectURIs,
 		Scopes: c.Scopes, CreatedAt: timestamppb.New(c.CreatedAt), IdTokenAlgorithm: c.IDTokenAlgorithm,
+		Disabled: c.Disabled, SelfRegistered: c.Registration != nil,
 		PostLogoutRedirectUris: c.PostLogoutRedirectURIs, BackchannelLogoutUri: c.BackchannelLogoutURI,
 	}
 	if c.AccessTokenLifetime > 0 {
@@ -90,14 +89,15 @@ func clientMessage(c store.Client) *adminv1.Client {
 }
 
 // ListClients implements adminv1.AdminServer.
-func (s *Service) ListClients(ctx context.Context, _ *adminv1.ListClientsRequest) (*adminv1.ListClientsResponse, error) {
-	all, err := s.deps.Store.ListClients(ctx, "", math.MaxInt)
+func (s *Service) ListClients(ctx context.Context, request *adminv1.ListClientsRequest) (*adminv1.ListClientsResponse, error) {
+	limit := pageSize(request.GetLimit())
+	clients, err := s.deps.Store.ListClients(ctx, request.GetAfter(), limit)
 	if err != nil {
 		return nil, answer(err, "client", "")
 	}
-	response := &adminv1.ListClientsResponse{}
-	for _, c := range all {
-		response.Clients = append(response.Clients, clientMessage(c))
+	response := &adminv1.ListClientsResponse{Next: next(clients, limit, func(c store.Client) string { return c.ID })}
+	for _, c := range clients {
+		response.Clients = append(response.Clients, listedClient(c, request.GetWithHashes()))
 	}
 	return response, nil
 }

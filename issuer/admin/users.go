@@ -3,7 +3,6 @@ package admin
 import (
 	"context"
 	"fmt"
-	"math"
 	"net/mail"
 	"slices"
 	"strings"
@@ -23,19 +22,23 @@ const maxEmail = 254
 
 // CreateUser implements adminv1.AdminServer.
 func (s *Service) CreateUser(ctx context.Context, request *adminv1.CreateUserRequest) (*adminv1.CreateUserResponse, error) {
-	u, vs := s.newUser(request)
-	if err := invalid(vs); err != nil {
+	known, err := s.groupNames(ctx)
+	if err != nil {
 		return nil, err
+	}
+	u, vs := s.newUser(request, known)
+	if err := invalid(vs); err != nil || request.GetCheckOnly() {
+		return &adminv1.CreateUserResponse{User: messageOf(u, known)}, err
 	}
 	// Looked for first, so that a taken login does not cost a hash.
 	if _, err := s.deps.Store.UserByLogin(ctx, u.Login); err == nil {
 		return nil, answer(store.ErrConflict, "user", string(u.Login))
 	}
-	hash, err := s.deps.Passwords.Hash(ctx, request.GetPassword())
-	if err != nil {
-		return nil, answer(err, "user", string(u.Login))
+	if u.Password == "" && !request.GetNoPassword() {
+		if u.Password, err = s.deps.Passwords.Hash(ctx, request.GetPassword()); err != nil {
+			return nil, answer(err, "user", string(u.Login))
+		}
 	}
-	u.Password = hash
 	if err := s.deps.Store.CreateUser(ctx, u); err != nil {
 		return nil, answer(err, "user", string(u.Login))
 	}
@@ -44,27 +47,24 @@ func (s *Service) CreateUser(ctx context.Context, request *adminv1.CreateUserReq
 		return nil, answer(err, "user", string(u.Login))
 	}
 	s.deps.Logger.Info("created a user", "user", u.ID)
-	return &adminv1.CreateUserResponse{User: userMessage(stored)}, nil
+	return &adminv1.CreateUserResponse{User: messageOf(stored, known)}, nil
 }
 
 // newUser is a user as a request describes them, and all that is wrong.
-func (s *Service) newUser(request *adminv1.CreateUserRequest) (u store.User, vs conf.Violations) {
+func (s *Service) newUser(request *adminv1.CreateUserRequest, known map[string]string) (store.User, conf.Violations) {
 	m := request.GetUser()
+	u, vs := s.checkedUser(m, known)
+	u.ID, u.Password = store.NewID(store.UserIDPrefix), m.GetPasswordHash()
 	if m.GetId() != "" {
 		vs.Add("id", m.GetId(), "cannot be chosen", "leave it out: one is made")
 	}
-	login, err := store.ParseLogin(m.GetLogin())
-	if err != nil {
-		vs.Add("login", nil, err.Error(), "")
+	switch {
+	case u.Password != "":
+		checkHash(&vs, u.Password)
+	case !request.GetNoPassword():
+		checkPassword(&vs, request.GetPassword(), u.Login)
 	}
-	checkName(&vs, m.GetName())
-	checkEmail(&vs, m.GetEmail())
-	unknown(&vs, "roles", m.GetRoles(), s.roles, "is no role", "declare it under issuer.roles")
-	checkPassword(&vs, request.GetPassword(), login)
-	return store.User{
-		ID: store.NewID(store.UserIDPrefix), Login: login, Name: m.GetName(),
-		Email: m.GetEmail(), Roles: slices.Clone(m.GetRoles()),
-	}, vs
+	return u, vs
 }
 
 func checkEmail(vs *conf.Violations, email string) {
@@ -88,22 +88,39 @@ func checkPassword(vs *conf.Violations, chosen string, login store.Login) {
 	}
 }
 
-func userMessage(u store.User) *adminv1.User {
-	return &adminv1.User{
-		Id: u.ID, Login: string(u.Login), Name: u.Name, Email: u.Email,
-		Roles: u.Roles, CreatedAt: timestamppb.New(u.CreatedAt),
+// messageOf is a user; known are the names of groups by id.
+func messageOf(u store.User, known map[string]string) *adminv1.User {
+	m := &adminv1.User{
+		Id: u.ID, Login: string(u.Login), Name: u.Name, Email: u.Email, Disabled: u.Disabled,
+		Roles: u.Roles, AllRoles: u.AllRoles, CreatedAt: timestamppb.New(u.CreatedAt),
 	}
+	for _, id := range u.Groups {
+		if name := known[id]; name != "" {
+			m.Groups = append(m.Groups, name)
+		}
+	}
+	slices.Sort(m.Groups)
+	return m
 }
 
 // ListUsers implements adminv1.AdminServer.
-func (s *Service) ListUsers(ctx context.Context, _ *adminv1.ListUsersRequest) (*adminv1.ListUsersResponse, error) {
-	all, err := s.deps.Store.ListUsers(ctx, "", math.MaxInt)
+func (s *Service) ListUsers(ctx context.Context, request *adminv1.ListUsersRequest) (*adminv1.ListUsersResponse, error) {
+	known, err := s.groupNames(ctx)
+	if err != nil {
+		return nil, err
+	}
+	limit := pageSize(request.GetLimit())
+	users, err := s.deps.Store.ListUsers(ctx, store.Login(request.GetAfter()), limit)
 	if err != nil {
 		return nil, answer(err, "user", "")
 	}
-	response := &adminv1.ListUsersResponse{}
-	for _, u := range all {
-		response.Users = append(response.Users, userMessage(u))
+	response := &adminv1.ListUsersResponse{Next: next(users, limit, func(u store.User) string { return string(u.Login) })}
+	for _, u := range users {
+		m := messageOf(u, known)
+		if request.GetWithHashes() {
+			m.PasswordHash = u.Password
+		}
+		response.Users = append(response.Users, m)
 	}
 	return response, nil
 }

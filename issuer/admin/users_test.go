@@ -26,7 +26,7 @@ func TestUserLife(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := alice()
-	want.Id, want.Login, want.CreatedAt = made.GetUser().GetId(), "alice@example.com", made.GetUser().GetCreatedAt()
+	want.AllRoles, want.Id, want.Login, want.CreatedAt = want.Roles, made.GetUser().GetId(), "alice@example.com", made.GetUser().GetCreatedAt()
 	if diff := cmp.Diff(want, made.GetUser(), protocmp.Transform()); diff != "" || !strings.HasPrefix(want.GetId(), "usr_") {
 		t.Error(diff)
 	}

@@ -61,6 +61,9 @@ type Outcome struct {
 // and is false.
 type Passwords interface {
 	Verify(ctx context.Context, hash, password string) (bool, error)
+	// Upgrade is a better hash of a password that was just verified; empty: the
+	// one there is will do.
+	Upgrade(ctx context.Context, hash, password string) (string, error)
 }
 
 // People is the part of the store that logging in needs.

@@ -120,9 +120,22 @@ func (p *Pages) prove(ctx context.Context, typed, password, address string) (*st
 		p.deps.Attempted(ctx, Attempt{UserID: user.ID, Address: address, Result: "failure"})
 		return nil, 0, nil
 	}
+	p.upgrade(ctx, user, password)
 	forgive()
 	p.deps.Attempted(ctx, Attempt{UserID: user.ID, Address: address, Result: "success"})
 	return &user, 0, nil
+}
+
+// upgrade replaces an imported or outdated hash. A failure costs nothing but
+// that: the next login tries again.
+func (p *Pages) upgrade(ctx context.Context, user store.User, password string) {
+	better, err := p.deps.Passwords.Upgrade(ctx, user.Password, password)
+	if err == nil && better != "" {
+		err = p.deps.People.UpgradePassword(ctx, user.ID, user.Password, better)
+	}
+	if err != nil {
+		p.deps.Logger.WarnContext(ctx, "a password's hash could not be replaced by a better one", "subject", user.ID, "error", err)
+	}
 }
 
 // welcome starts the person's session and leads back to the page, which sees

@@ -19,6 +19,8 @@ func (h *hashes) Verify(_ context.Context, hash, _ string) (bool, error) {
 	return true, nil
 }
 
+func (h *hashes) Upgrade(context.Context, string, string) (string, error) { return "", nil }
+
 // Every attempt costs one verification, whether the account exists or not, so
 // that time does not tell; and an account that does not exist is never proved.
 func TestEveryAttemptIsHashed(t *testing.T) {

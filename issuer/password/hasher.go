@@ -68,6 +68,9 @@ func (h *Hasher) Hash(ctx context.Context, password string) (phc string, err err
 // user that does not exist or has none, takes as long and is false. An error
 // is the context's, or says that the hash is damaged.
 func (h *Hasher) Verify(ctx context.Context, phc, password string) (bool, error) {
+	if isBcrypt(phc) {
+		return h.verifyBcrypt(ctx, phc, password)
+	}
 	want, known := h.decoy, phc != ""
 	if known {
 		var err error
@@ -90,12 +93,21 @@ func (h *Hasher) Verify(ctx context.Context, phc, password string) (bool, error)
 // run computes a hash with the parameters and salt of another, once there is a
 // place.
 func (h *Hasher) run(ctx context.Context, like hash, password []byte) ([]byte, error) {
+	release, err := h.slot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	p := like.params
+	return argon2.IDKey(password, like.salt, p.time, p.memory, p.lanes, hashSize), nil
+}
+
+// slot waits for a place.
+func (h *Hasher) slot(ctx context.Context) (release func(), err error) {
 	select {
 	case h.slots <- struct{}{}:
+		return func() { <-h.slots }, nil
 	case <-ctx.Done():
 		return nil, fmt.Errorf("waiting to hash a password: %w", ctx.Err())
 	}
-	defer func() { <-h.slots }()
-	p := like.params
-	return argon2.IDKey(password, like.salt, p.time, p.memory, p.lanes, hashSize), nil
 }

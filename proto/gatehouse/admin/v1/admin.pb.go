@@ -12,6 +12,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -153,8 +154,14 @@ type Client struct {
 	AccessTokenLifetime *durationpb.Duration `protobuf:"bytes,20,opt,name=access_token_lifetime,json=accessTokenLifetime,proto3" json:"access_token_lifetime,omitempty"`
 	// What signs its ID tokens; empty: ES256.
 	IdTokenAlgorithm string `protobuf:"bytes,21,opt,name=id_token_algorithm,json=idTokenAlgorithm,proto3" json:"id_token_algorithm,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Disabled clients are refused.
+	Disabled bool `protobuf:"varint,40,opt,name=disabled,proto3" json:"disabled,omitempty"`
+	// Set by the server: the client registered itself.
+	SelfRegistered bool `protobuf:"varint,41,opt,name=self_registered,json=selfRegistered,proto3" json:"self_registered,omitempty"`
+	// The secret's SHA-256 in hex; answered only where it is asked for.
+	SecretHash    string `protobuf:"bytes,42,opt,name=secret_hash,json=secretHash,proto3" json:"secret_hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Client) Reset() {
@@ -264,10 +271,38 @@ func (x *Client) GetIdTokenAlgorithm() string {
 	return ""
 }
 
+func (x *Client) GetDisabled() bool {
+	if x != nil {
+		return x.Disabled
+	}
+	return false
+}
+
+func (x *Client) GetSelfRegistered() bool {
+	if x != nil {
+		return x.SelfRegistered
+	}
+	return false
+}
+
+func (x *Client) GetSecretHash() string {
+	if x != nil {
+		return x.SecretHash
+	}
+	return ""
+}
+
 type CreateClientRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// id may be empty: one is made.
-	Client        *Client `protobuf:"bytes,1,opt,name=client,proto3" json:"client,omitempty"`
+	Client *Client `protobuf:"bytes,1,opt,name=client,proto3" json:"client,omitempty"`
+	// A secret of at least 32 characters, chosen at random elsewhere; empty: one
+	// is made.
+	Secret string `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
+	// Make no secret: the client cannot prove itself until it is given one.
+	NoSecret bool `protobuf:"varint,3,opt,name=no_secret,json=noSecret,proto3" json:"no_secret,omitempty"`
+	// Only say what is wrong.
+	CheckOnly     bool `protobuf:"varint,4,opt,name=check_only,json=checkOnly,proto3" json:"check_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -307,6 +342,27 @@ func (x *CreateClientRequest) GetClient() *Client {
 		return x.Client
 	}
 	return nil
+}
+
+func (x *CreateClientRequest) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
+func (x *CreateClientRequest) GetNoSecret() bool {
+	if x != nil {
+		return x.NoSecret
+	}
+	return false
+}
+
+func (x *CreateClientRequest) GetCheckOnly() bool {
+	if x != nil {
+		return x.CheckOnly
+	}
+	return false
 }
 
 type CreateClientResponse struct {
@@ -362,15 +418,221 @@ func (x *CreateClientResponse) GetSecret() string {
 	return ""
 }
 
-type ListClientsRequest struct {
+type GetClientRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetClientRequest) Reset() {
+	*x = GetClientRequest{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetClientRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetClientRequest) ProtoMessage() {}
+
+func (x *GetClientRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetClientRequest.ProtoReflect.Descriptor instead.
+func (*GetClientRequest) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *GetClientRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type GetClientResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Client        *Client                `protobuf:"bytes,1,opt,name=client,proto3" json:"client,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetClientResponse) Reset() {
+	*x = GetClientResponse{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetClientResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetClientResponse) ProtoMessage() {}
+
+func (x *GetClientResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetClientResponse.ProtoReflect.Descriptor instead.
+func (*GetClientResponse) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *GetClientResponse) GetClient() *Client {
+	if x != nil {
+		return x.Client
+	}
+	return nil
+}
+
+type UpdateClientRequest struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Client     *Client                `protobuf:"bytes,1,opt,name=client,proto3" json:"client,omitempty"`
+	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
+	// A new secret, as in CreateClientRequest; empty: it stays.
+	Secret        string `protobuf:"bytes,3,opt,name=secret,proto3" json:"secret,omitempty"`
+	CheckOnly     bool   `protobuf:"varint,4,opt,name=check_only,json=checkOnly,proto3" json:"check_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateClientRequest) Reset() {
+	*x = UpdateClientRequest{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateClientRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateClientRequest) ProtoMessage() {}
+
+func (x *UpdateClientRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateClientRequest.ProtoReflect.Descriptor instead.
+func (*UpdateClientRequest) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *UpdateClientRequest) GetClient() *Client {
+	if x != nil {
+		return x.Client
+	}
+	return nil
+}
+
+func (x *UpdateClientRequest) GetUpdateMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.UpdateMask
+	}
+	return nil
+}
+
+func (x *UpdateClientRequest) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
+func (x *UpdateClientRequest) GetCheckOnly() bool {
+	if x != nil {
+		return x.CheckOnly
+	}
+	return false
+}
+
+type UpdateClientResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Client        *Client                `protobuf:"bytes,1,opt,name=client,proto3" json:"client,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateClientResponse) Reset() {
+	*x = UpdateClientResponse{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateClientResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateClientResponse) ProtoMessage() {}
+
+func (x *UpdateClientResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateClientResponse.ProtoReflect.Descriptor instead.
+func (*UpdateClientResponse) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *UpdateClientResponse) GetClient() *Client {
+	if x != nil {
+		return x.Client
+	}
+	return nil
+}
+
+type ListClientsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// List those with an id after this one.
+	After string `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"`
+	// At most so many; 0: as many as the server gives at once.
+	Limit         int32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	WithHashes    bool  `protobuf:"varint,3,opt,name=with_hashes,json=withHashes,proto3" json:"with_hashes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListClientsRequest) Reset() {
 	*x = ListClientsRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[3]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -382,7 +644,7 @@ func (x *ListClientsRequest) String() string {
 func (*ListClientsRequest) ProtoMessage() {}
 
 func (x *ListClientsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[3]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -395,19 +657,42 @@ func (x *ListClientsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListClientsRequest.ProtoReflect.Descriptor instead.
 func (*ListClientsRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{3}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ListClientsRequest) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+func (x *ListClientsRequest) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *ListClientsRequest) GetWithHashes() bool {
+	if x != nil {
+		return x.WithHashes
+	}
+	return false
 }
 
 type ListClientsResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Clients       []*Client              `protobuf:"bytes,1,rep,name=clients,proto3" json:"clients,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Clients []*Client              `protobuf:"bytes,1,rep,name=clients,proto3" json:"clients,omitempty"`
+	// What to put into `after` for the rest; empty: this is all.
+	Next          string `protobuf:"bytes,2,opt,name=next,proto3" json:"next,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListClientsResponse) Reset() {
 	*x = ListClientsResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[4]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -419,7 +704,7 @@ func (x *ListClientsResponse) String() string {
 func (*ListClientsResponse) ProtoMessage() {}
 
 func (x *ListClientsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[4]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -432,7 +717,7 @@ func (x *ListClientsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListClientsResponse.ProtoReflect.Descriptor instead.
 func (*ListClientsResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{4}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListClientsResponse) GetClients() []*Client {
@@ -440,6 +725,379 @@ func (x *ListClientsResponse) GetClients() []*Client {
 		return x.Clients
 	}
 	return nil
+}
+
+func (x *ListClientsResponse) GetNext() string {
+	if x != nil {
+		return x.Next
+	}
+	return ""
+}
+
+type RegistrationToken struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Note          string                 `protobuf:"bytes,2,opt,name=note,proto3" json:"note,omitempty"`
+	GrantTypes    []string               `protobuf:"bytes,3,rep,name=grant_types,json=grantTypes,proto3" json:"grant_types,omitempty"`
+	Scopes        []string               `protobuf:"bytes,4,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	RedirectHosts []string               `protobuf:"bytes,5,rep,name=redirect_hosts,json=redirectHosts,proto3" json:"redirect_hosts,omitempty"`
+	UsesLeft      int32                  `protobuf:"varint,6,opt,name=uses_left,json=usesLeft,proto3" json:"uses_left,omitempty"`
+	CreatedAt     *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RegistrationToken) Reset() {
+	*x = RegistrationToken{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RegistrationToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RegistrationToken) ProtoMessage() {}
+
+func (x *RegistrationToken) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RegistrationToken.ProtoReflect.Descriptor instead.
+func (*RegistrationToken) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *RegistrationToken) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *RegistrationToken) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+func (x *RegistrationToken) GetGrantTypes() []string {
+	if x != nil {
+		return x.GrantTypes
+	}
+	return nil
+}
+
+func (x *RegistrationToken) GetScopes() []string {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
+}
+
+func (x *RegistrationToken) GetRedirectHosts() []string {
+	if x != nil {
+		return x.RedirectHosts
+	}
+	return nil
+}
+
+func (x *RegistrationToken) GetUsesLeft() int32 {
+	if x != nil {
+		return x.UsesLeft
+	}
+	return 0
+}
+
+func (x *RegistrationToken) GetCreatedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreatedAt
+	}
+	return nil
+}
+
+func (x *RegistrationToken) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+type CreateRegistrationTokenRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// id and times are made; lifetime says how long it lives.
+	Token         *RegistrationToken   `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	Lifetime      *durationpb.Duration `protobuf:"bytes,2,opt,name=lifetime,proto3" json:"lifetime,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateRegistrationTokenRequest) Reset() {
+	*x = CreateRegistrationTokenRequest{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateRegistrationTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateRegistrationTokenRequest) ProtoMessage() {}
+
+func (x *CreateRegistrationTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateRegistrationTokenRequest.ProtoReflect.Descriptor instead.
+func (*CreateRegistrationTokenRequest) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *CreateRegistrationTokenRequest) GetToken() *RegistrationToken {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+func (x *CreateRegistrationTokenRequest) GetLifetime() *durationpb.Duration {
+	if x != nil {
+		return x.Lifetime
+	}
+	return nil
+}
+
+type CreateRegistrationTokenResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Token *RegistrationToken     `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	// Shown once, only its hash is kept.
+	Secret        string `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateRegistrationTokenResponse) Reset() {
+	*x = CreateRegistrationTokenResponse{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateRegistrationTokenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateRegistrationTokenResponse) ProtoMessage() {}
+
+func (x *CreateRegistrationTokenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateRegistrationTokenResponse.ProtoReflect.Descriptor instead.
+func (*CreateRegistrationTokenResponse) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *CreateRegistrationTokenResponse) GetToken() *RegistrationToken {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+func (x *CreateRegistrationTokenResponse) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
+type ListRegistrationTokensRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRegistrationTokensRequest) Reset() {
+	*x = ListRegistrationTokensRequest{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRegistrationTokensRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRegistrationTokensRequest) ProtoMessage() {}
+
+func (x *ListRegistrationTokensRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRegistrationTokensRequest.ProtoReflect.Descriptor instead.
+func (*ListRegistrationTokensRequest) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{12}
+}
+
+type ListRegistrationTokensResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tokens        []*RegistrationToken   `protobuf:"bytes,1,rep,name=tokens,proto3" json:"tokens,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRegistrationTokensResponse) Reset() {
+	*x = ListRegistrationTokensResponse{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRegistrationTokensResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRegistrationTokensResponse) ProtoMessage() {}
+
+func (x *ListRegistrationTokensResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRegistrationTokensResponse.ProtoReflect.Descriptor instead.
+func (*ListRegistrationTokensResponse) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ListRegistrationTokensResponse) GetTokens() []*RegistrationToken {
+	if x != nil {
+		return x.Tokens
+	}
+	return nil
+}
+
+type DeleteRegistrationTokenRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteRegistrationTokenRequest) Reset() {
+	*x = DeleteRegistrationTokenRequest{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteRegistrationTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteRegistrationTokenRequest) ProtoMessage() {}
+
+func (x *DeleteRegistrationTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteRegistrationTokenRequest.ProtoReflect.Descriptor instead.
+func (*DeleteRegistrationTokenRequest) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *DeleteRegistrationTokenRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type DeleteRegistrationTokenResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteRegistrationTokenResponse) Reset() {
+	*x = DeleteRegistrationTokenResponse{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteRegistrationTokenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteRegistrationTokenResponse) ProtoMessage() {}
+
+func (x *DeleteRegistrationTokenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteRegistrationTokenResponse.ProtoReflect.Descriptor instead.
+func (*DeleteRegistrationTokenResponse) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 type DeleteClientRequest struct {
@@ -451,7 +1109,7 @@ type DeleteClientRequest struct {
 
 func (x *DeleteClientRequest) Reset() {
 	*x = DeleteClientRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[5]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -463,7 +1121,7 @@ func (x *DeleteClientRequest) String() string {
 func (*DeleteClientRequest) ProtoMessage() {}
 
 func (x *DeleteClientRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[5]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -476,7 +1134,7 @@ func (x *DeleteClientRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteClientRequest.ProtoReflect.Descriptor instead.
 func (*DeleteClientRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{5}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DeleteClientRequest) GetId() string {
@@ -494,7 +1152,7 @@ type DeleteClientResponse struct {
 
 func (x *DeleteClientResponse) Reset() {
 	*x = DeleteClientResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[6]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -506,7 +1164,7 @@ func (x *DeleteClientResponse) String() string {
 func (*DeleteClientResponse) ProtoMessage() {}
 
 func (x *DeleteClientResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[6]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -519,7 +1177,7 @@ func (x *DeleteClientResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteClientResponse.ProtoReflect.Descriptor instead.
 func (*DeleteClientResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{6}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 type RotateClientSecretRequest struct {
@@ -531,7 +1189,7 @@ type RotateClientSecretRequest struct {
 
 func (x *RotateClientSecretRequest) Reset() {
 	*x = RotateClientSecretRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[7]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -543,7 +1201,7 @@ func (x *RotateClientSecretRequest) String() string {
 func (*RotateClientSecretRequest) ProtoMessage() {}
 
 func (x *RotateClientSecretRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[7]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -556,7 +1214,7 @@ func (x *RotateClientSecretRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateClientSecretRequest.ProtoReflect.Descriptor instead.
 func (*RotateClientSecretRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RotateClientSecretRequest) GetId() string {
@@ -575,7 +1233,7 @@ type RotateClientSecretResponse struct {
 
 func (x *RotateClientSecretResponse) Reset() {
 	*x = RotateClientSecretResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[8]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -587,7 +1245,7 @@ func (x *RotateClientSecretResponse) String() string {
 func (*RotateClientSecretResponse) ProtoMessage() {}
 
 func (x *RotateClientSecretResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[8]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -600,7 +1258,7 @@ func (x *RotateClientSecretResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateClientSecretResponse.ProtoReflect.Descriptor instead.
 func (*RotateClientSecretResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RotateClientSecretResponse) GetSecret() string {
@@ -611,20 +1269,28 @@ func (x *RotateClientSecretResponse) GetSecret() string {
 }
 
 type User struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Login         string                 `protobuf:"bytes,2,opt,name=login,proto3" json:"login,omitempty"`
-	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
-	Email         string                 `protobuf:"bytes,4,opt,name=email,proto3" json:"email,omitempty"`
-	Roles         []string               `protobuf:"bytes,5,rep,name=roles,proto3" json:"roles,omitempty"`
-	CreatedAt     *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Id        string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Login     string                 `protobuf:"bytes,2,opt,name=login,proto3" json:"login,omitempty"`
+	Name      string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	Email     string                 `protobuf:"bytes,4,opt,name=email,proto3" json:"email,omitempty"`
+	Roles     []string               `protobuf:"bytes,5,rep,name=roles,proto3" json:"roles,omitempty"`
+	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	// Names of groups.
+	Groups []string `protobuf:"bytes,7,rep,name=groups,proto3" json:"groups,omitempty"`
+	// Disabled users cannot log in.
+	Disabled bool `protobuf:"varint,8,opt,name=disabled,proto3" json:"disabled,omitempty"`
+	// Set by the server: roles and those of the groups.
+	AllRoles []string `protobuf:"bytes,9,rep,name=all_roles,json=allRoles,proto3" json:"all_roles,omitempty"`
+	// A PHC string or a bcrypt hash; answered only where it is asked for.
+	PasswordHash  string `protobuf:"bytes,10,opt,name=password_hash,json=passwordHash,proto3" json:"password_hash,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *User) Reset() {
 	*x = User{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[9]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -636,7 +1302,7 @@ func (x *User) String() string {
 func (*User) ProtoMessage() {}
 
 func (x *User) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[9]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -649,7 +1315,7 @@ func (x *User) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use User.ProtoReflect.Descriptor instead.
 func (*User) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *User) GetId() string {
@@ -694,17 +1360,49 @@ func (x *User) GetCreatedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *User) GetGroups() []string {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+func (x *User) GetDisabled() bool {
+	if x != nil {
+		return x.Disabled
+	}
+	return false
+}
+
+func (x *User) GetAllRoles() []string {
+	if x != nil {
+		return x.AllRoles
+	}
+	return nil
+}
+
+func (x *User) GetPasswordHash() string {
+	if x != nil {
+		return x.PasswordHash
+	}
+	return ""
+}
+
 type CreateUserRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	User          *User                  `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
-	Password      string                 `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	User  *User                  `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	// Empty with a password hash in user, or with no_password.
+	Password   string `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
+	NoPassword bool   `protobuf:"varint,3,opt,name=no_password,json=noPassword,proto3" json:"no_password,omitempty"`
+	// Only say what is wrong.
+	CheckOnly     bool `protobuf:"varint,4,opt,name=check_only,json=checkOnly,proto3" json:"check_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateUserRequest) Reset() {
 	*x = CreateUserRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[10]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -716,7 +1414,7 @@ func (x *CreateUserRequest) String() string {
 func (*CreateUserRequest) ProtoMessage() {}
 
 func (x *CreateUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[10]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -729,7 +1427,7 @@ func (x *CreateUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUserRequest.ProtoReflect.Descriptor instead.
 func (*CreateUserRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CreateUserRequest) GetUser() *User {
@@ -746,6 +1444,1753 @@ func (x *CreateUserRequest) GetPassword() string {
 	return ""
 }
 
+func (x *CreateUserRequest) GetNoPassword() bool {
+	if x != nil {
+		return x.NoPassword
+	}
+	return false
+}
+
+func (x *CreateUserRequest) GetCheckOnly() bool {
+	if x != nil {
+		return x.CheckOnly
+	}
+	return false
+}
+
+type GetUserRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Login         string                 `protobuf:"bytes,1,opt,name=login,proto3" json:"login,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetUserRequest) Reset() {
+	*x = GetUserRequest{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetUserRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetUserRequest) ProtoMessage() {}
+
+func (x *GetUserRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetUserRequest.ProtoReflect.Descriptor instead.
+func (*GetUserRequest) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *GetUserRequest) GetLogin() string {
+	if x != nil {
+		return x.Login
+	}
+	return ""
+}
+
+type GetUserResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	User          *User                  `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetUserResponse) Reset() {
+	*x = GetUserResponse{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetUserResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetUserResponse) ProtoMessage() {}
+
+func (x *GetUserResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetUserResponse.ProtoReflect.Descriptor instead.
+func (*GetUserResponse) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *GetUserResponse) GetUser() *User {
+	if x != nil {
+		return x.User
+	}
+	return nil
+}
+
+type UpdateUserRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Login         string                 `protobuf:"bytes,1,opt,name=login,proto3" json:"login,omitempty"`
+	User          *User                  `protobuf:"bytes,2,opt,name=user,proto3" json:"user,omitempty"`
+	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,3,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
+	CheckOnly     bool                   `protobuf:"varint,4,opt,name=check_only,json=checkOnly,proto3" json:"check_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateUserRequest) Reset() {
+	*x = UpdateUserRequest{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateUserRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateUserRequest) ProtoMessage() {}
+
+func (x *UpdateUserRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateUserRequest.ProtoReflect.Descriptor instead.
+func (*UpdateUserRequest) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *UpdateUserRequest) GetLogin() string {
+	if x != nil {
+		return x.Login
+	}
+	return ""
+}
+
+func (x *UpdateUserRequest) GetUser() *User {
+	if x != nil {
+		return x.User
+	}
+	return nil
+}
+
+func (x *UpdateUserRequest) GetUpdateMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.UpdateMask
+	}
+	return nil
+}
+
+func (x *UpdateUserRequest) GetCheckOnly() bool {
+	if x != nil {
+		return x.CheckOnly
+	}
+	return false
+}
+
+type UpdateUserResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	User          *User                  `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateUserResponse) Reset() {
+	*x = UpdateUserResponse{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateUserResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateUserResponse) ProtoMessage() {}
+
+func (x *UpdateUserResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateUserResponse.ProtoReflect.Descriptor instead.
+func (*UpdateUserResponse) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *UpdateUserResponse) GetUser() *User {
+	if x != nil {
+		return x.User
+	}
+	return nil
+}
+
+type Group struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Description   string                 `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
+	Roles         []string               `protobuf:"bytes,3,rep,name=roles,proto3" json:"roles,omitempty"`
+	CreatedAt     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Group) Reset() {
+	*x = Group{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Group) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Group) ProtoMessage() {}
+
+func (x *Group) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Group.ProtoReflect.Descriptor instead.
+func (*Group) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Group) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Group) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *Group) GetRoles() []string {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
+func (x *Group) GetCreatedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreatedAt
+	}
+	return nil
+}
+
+type CreateGroupRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         *Group                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	CheckOnly     bool                   `protobuf:"varint,2,opt,name=check_only,json=checkOnly,proto3" json:"check_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateGroupRequest) Reset() {
+	*x = CreateGroupRequest{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateGroupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateGroupRequest) ProtoMessage() {}
+
+func (x *CreateGroupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateGroupRequest.ProtoReflect.Descriptor instead.
+func (*CreateGroupRequest) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *CreateGroupRequest) GetGroup() *Group {
+	if x != nil {
+		return x.Group
+	}
+	return nil
+}
+
+func (x *CreateGroupRequest) GetCheckOnly() bool {
+	if x != nil {
+		return x.CheckOnly
+	}
+	return false
+}
+
+type CreateGroupResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         *Group                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateGroupResponse) Reset() {
+	*x = CreateGroupResponse{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateGroupResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateGroupResponse) ProtoMessage() {}
+
+func (x *CreateGroupResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateGroupResponse.ProtoReflect.Descriptor instead.
+func (*CreateGroupResponse) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *CreateGroupResponse) GetGroup() *Group {
+	if x != nil {
+		return x.Group
+	}
+	return nil
+}
+
+type GetGroupRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetGroupRequest) Reset() {
+	*x = GetGroupRequest{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetGroupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetGroupRequest) ProtoMessage() {}
+
+func (x *GetGroupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetGroupRequest.ProtoReflect.Descriptor instead.
+func (*GetGroupRequest) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *GetGroupRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type GetGroupResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         *Group                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetGroupResponse) Reset() {
+	*x = GetGroupResponse{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetGroupResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetGroupResponse) ProtoMessage() {}
+
+func (x *GetGroupResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetGroupResponse.ProtoReflect.Descriptor instead.
+func (*GetGroupResponse) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *GetGroupResponse) GetGroup() *Group {
+	if x != nil {
+		return x.Group
+	}
+	return nil
+}
+
+type ListGroupsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	After         string                 `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"`
+	Limit         int32                  `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListGroupsRequest) Reset() {
+	*x = ListGroupsRequest{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListGroupsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListGroupsRequest) ProtoMessage() {}
+
+func (x *ListGroupsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListGroupsRequest.ProtoReflect.Descriptor instead.
+func (*ListGroupsRequest) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ListGroupsRequest) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+func (x *ListGroupsRequest) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type ListGroupsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Groups        []*Group               `protobuf:"bytes,1,rep,name=groups,proto3" json:"groups,omitempty"`
+	Next          string                 `protobuf:"bytes,2,opt,name=next,proto3" json:"next,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListGroupsResponse) Reset() {
+	*x = ListGroupsResponse{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListGroupsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListGroupsResponse) ProtoMessage() {}
+
+func (x *ListGroupsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListGroupsResponse.ProtoReflect.Descriptor instead.
+func (*ListGroupsResponse) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ListGroupsResponse) GetGroups() []*Group {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+func (x *ListGroupsResponse) GetNext() string {
+	if x != nil {
+		return x.Next
+	}
+	return ""
+}
+
+type UpdateGroupRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Group         *Group                 `protobuf:"bytes,2,opt,name=group,proto3" json:"group,omitempty"`
+	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,3,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
+	CheckOnly     bool                   `protobuf:"varint,4,opt,name=check_only,json=checkOnly,proto3" json:"check_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateGroupRequest) Reset() {
+	*x = UpdateGroupRequest{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateGroupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateGroupRequest) ProtoMessage() {}
+
+func (x *UpdateGroupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateGroupRequest.ProtoReflect.Descriptor instead.
+func (*UpdateGroupRequest) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *UpdateGroupRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *UpdateGroupRequest) GetGroup() *Group {
+	if x != nil {
+		return x.Group
+	}
+	return nil
+}
+
+func (x *UpdateGroupRequest) GetUpdateMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.UpdateMask
+	}
+	return nil
+}
+
+func (x *UpdateGroupRequest) GetCheckOnly() bool {
+	if x != nil {
+		return x.CheckOnly
+	}
+	return false
+}
+
+type UpdateGroupResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         *Group                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateGroupResponse) Reset() {
+	*x = UpdateGroupResponse{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateGroupResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateGroupResponse) ProtoMessage() {}
+
+func (x *UpdateGroupResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateGroupResponse.ProtoReflect.Descriptor instead.
+func (*UpdateGroupResponse) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *UpdateGroupResponse) GetGroup() *Group {
+	if x != nil {
+		return x.Group
+	}
+	return nil
+}
+
+type DeleteGroupRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteGroupRequest) Reset() {
+	*x = DeleteGroupRequest{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteGroupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteGroupRequest) ProtoMessage() {}
+
+func (x *DeleteGroupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteGroupRequest.ProtoReflect.Descriptor instead.
+func (*DeleteGroupRequest) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *DeleteGroupRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type DeleteGroupResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteGroupResponse) Reset() {
+	*x = DeleteGroupResponse{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteGroupResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteGroupResponse) ProtoMessage() {}
+
+func (x *DeleteGroupResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteGroupResponse.ProtoReflect.Descriptor instead.
+func (*DeleteGroupResponse) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{36}
+}
+
+type Session struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	AuthTime      *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=auth_time,json=authTime,proto3" json:"auth_time,omitempty"`
+	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Session) Reset() {
+	*x = Session{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Session) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Session) ProtoMessage() {}
+
+func (x *Session) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Session.ProtoReflect.Descriptor instead.
+func (*Session) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *Session) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Session) GetAuthTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AuthTime
+	}
+	return nil
+}
+
+func (x *Session) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+type ListSessionsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Login         string                 `protobuf:"bytes,1,opt,name=login,proto3" json:"login,omitempty"`
+	After         string                 `protobuf:"bytes,2,opt,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSessionsRequest) Reset() {
+	*x = ListSessionsRequest{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSessionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSessionsRequest) ProtoMessage() {}
+
+func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSessionsRequest.ProtoReflect.Descriptor instead.
+func (*ListSessionsRequest) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *ListSessionsRequest) GetLogin() string {
+	if x != nil {
+		return x.Login
+	}
+	return ""
+}
+
+func (x *ListSessionsRequest) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+type ListSessionsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sessions      []*Session             `protobuf:"bytes,1,rep,name=sessions,proto3" json:"sessions,omitempty"`
+	Next          string                 `protobuf:"bytes,2,opt,name=next,proto3" json:"next,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSessionsResponse) Reset() {
+	*x = ListSessionsResponse{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSessionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSessionsResponse) ProtoMessage() {}
+
+func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSessionsResponse.ProtoReflect.Descriptor instead.
+func (*ListSessionsResponse) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *ListSessionsResponse) GetSessions() []*Session {
+	if x != nil {
+		return x.Sessions
+	}
+	return nil
+}
+
+func (x *ListSessionsResponse) GetNext() string {
+	if x != nil {
+		return x.Next
+	}
+	return ""
+}
+
+type RevokeSessionRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeSessionRequest) Reset() {
+	*x = RevokeSessionRequest{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeSessionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeSessionRequest) ProtoMessage() {}
+
+func (x *RevokeSessionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeSessionRequest.ProtoReflect.Descriptor instead.
+func (*RevokeSessionRequest) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *RevokeSessionRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type RevokeSessionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeSessionResponse) Reset() {
+	*x = RevokeSessionResponse{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeSessionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeSessionResponse) ProtoMessage() {}
+
+func (x *RevokeSessionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeSessionResponse.ProtoReflect.Descriptor instead.
+func (*RevokeSessionResponse) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{41}
+}
+
+type Consent struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ClientId      string                 `protobuf:"bytes,1,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	Scopes        []string               `protobuf:"bytes,2,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	GivenAt       *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=given_at,json=givenAt,proto3" json:"given_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Consent) Reset() {
+	*x = Consent{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Consent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Consent) ProtoMessage() {}
+
+func (x *Consent) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Consent.ProtoReflect.Descriptor instead.
+func (*Consent) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *Consent) GetClientId() string {
+	if x != nil {
+		return x.ClientId
+	}
+	return ""
+}
+
+func (x *Consent) GetScopes() []string {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
+}
+
+func (x *Consent) GetGivenAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.GivenAt
+	}
+	return nil
+}
+
+type ListConsentsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Login         string                 `protobuf:"bytes,1,opt,name=login,proto3" json:"login,omitempty"`
+	After         string                 `protobuf:"bytes,2,opt,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListConsentsRequest) Reset() {
+	*x = ListConsentsRequest{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListConsentsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListConsentsRequest) ProtoMessage() {}
+
+func (x *ListConsentsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListConsentsRequest.ProtoReflect.Descriptor instead.
+func (*ListConsentsRequest) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *ListConsentsRequest) GetLogin() string {
+	if x != nil {
+		return x.Login
+	}
+	return ""
+}
+
+func (x *ListConsentsRequest) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+type ListConsentsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Consents      []*Consent             `protobuf:"bytes,1,rep,name=consents,proto3" json:"consents,omitempty"`
+	Next          string                 `protobuf:"bytes,2,opt,name=next,proto3" json:"next,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListConsentsResponse) Reset() {
+	*x = ListConsentsResponse{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListConsentsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListConsentsResponse) ProtoMessage() {}
+
+func (x *ListConsentsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListConsentsResponse.ProtoReflect.Descriptor instead.
+func (*ListConsentsResponse) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *ListConsentsResponse) GetConsents() []*Consent {
+	if x != nil {
+		return x.Consents
+	}
+	return nil
+}
+
+func (x *ListConsentsResponse) GetNext() string {
+	if x != nil {
+		return x.Next
+	}
+	return ""
+}
+
+type RevokeConsentRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Login         string                 `protobuf:"bytes,1,opt,name=login,proto3" json:"login,omitempty"`
+	ClientId      string                 `protobuf:"bytes,2,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeConsentRequest) Reset() {
+	*x = RevokeConsentRequest{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeConsentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeConsentRequest) ProtoMessage() {}
+
+func (x *RevokeConsentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeConsentRequest.ProtoReflect.Descriptor instead.
+func (*RevokeConsentRequest) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *RevokeConsentRequest) GetLogin() string {
+	if x != nil {
+		return x.Login
+	}
+	return ""
+}
+
+func (x *RevokeConsentRequest) GetClientId() string {
+	if x != nil {
+		return x.ClientId
+	}
+	return ""
+}
+
+type RevokeConsentResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeConsentResponse) Reset() {
+	*x = RevokeConsentResponse{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeConsentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeConsentResponse) ProtoMessage() {}
+
+func (x *RevokeConsentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeConsentResponse.ProtoReflect.Descriptor instead.
+func (*RevokeConsentResponse) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{46}
+}
+
+// Event is a record of the audit log.
+type Event struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sequence      uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Time          *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	Event         string                 `protobuf:"bytes,3,opt,name=event,proto3" json:"event,omitempty"`
+	Result        string                 `protobuf:"bytes,4,opt,name=result,proto3" json:"result,omitempty"`
+	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	Actor         string                 `protobuf:"bytes,6,opt,name=actor,proto3" json:"actor,omitempty"`
+	Address       string                 `protobuf:"bytes,7,opt,name=address,proto3" json:"address,omitempty"`
+	Subject       string                 `protobuf:"bytes,8,opt,name=subject,proto3" json:"subject,omitempty"`
+	Client        string                 `protobuf:"bytes,9,opt,name=client,proto3" json:"client,omitempty"`
+	Session       string                 `protobuf:"bytes,10,opt,name=session,proto3" json:"session,omitempty"`
+	Grant         string                 `protobuf:"bytes,11,opt,name=grant,proto3" json:"grant,omitempty"`
+	Detail        string                 `protobuf:"bytes,12,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Event) Reset() {
+	*x = Event{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Event) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Event) ProtoMessage() {}
+
+func (x *Event) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Event.ProtoReflect.Descriptor instead.
+func (*Event) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *Event) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *Event) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *Event) GetEvent() string {
+	if x != nil {
+		return x.Event
+	}
+	return ""
+}
+
+func (x *Event) GetResult() string {
+	if x != nil {
+		return x.Result
+	}
+	return ""
+}
+
+func (x *Event) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Event) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *Event) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Event) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *Event) GetClient() string {
+	if x != nil {
+		return x.Client
+	}
+	return ""
+}
+
+func (x *Event) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *Event) GetGrant() string {
+	if x != nil {
+		return x.Grant
+	}
+	return ""
+}
+
+func (x *Event) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+type ListEventsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The sequence to begin behind.
+	After   uint64                 `protobuf:"varint,1,opt,name=after,proto3" json:"after,omitempty"`
+	Limit   int32                  `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	Since   *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
+	Until   *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=until,proto3" json:"until,omitempty"`
+	Subject string                 `protobuf:"bytes,5,opt,name=subject,proto3" json:"subject,omitempty"`
+	Client  string                 `protobuf:"bytes,6,opt,name=client,proto3" json:"client,omitempty"`
+	// An event's name, or the part before its dot.
+	Event         string `protobuf:"bytes,7,opt,name=event,proto3" json:"event,omitempty"`
+	Result        string `protobuf:"bytes,8,opt,name=result,proto3" json:"result,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListEventsRequest) Reset() {
+	*x = ListEventsRequest{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListEventsRequest) ProtoMessage() {}
+
+func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
+func (*ListEventsRequest) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *ListEventsRequest) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+func (x *ListEventsRequest) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *ListEventsRequest) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *ListEventsRequest) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *ListEventsRequest) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *ListEventsRequest) GetClient() string {
+	if x != nil {
+		return x.Client
+	}
+	return ""
+}
+
+func (x *ListEventsRequest) GetEvent() string {
+	if x != nil {
+		return x.Event
+	}
+	return ""
+}
+
+func (x *ListEventsRequest) GetResult() string {
+	if x != nil {
+		return x.Result
+	}
+	return ""
+}
+
+type ListEventsResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Events []*Event               `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	// Where the next request begins, and whether there is more now.
+	Next          uint64 `protobuf:"varint,2,opt,name=next,proto3" json:"next,omitempty"`
+	More          bool   `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListEventsResponse) Reset() {
+	*x = ListEventsResponse{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListEventsResponse) ProtoMessage() {}
+
+func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
+func (*ListEventsResponse) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *ListEventsResponse) GetEvents() []*Event {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *ListEventsResponse) GetNext() uint64 {
+	if x != nil {
+		return x.Next
+	}
+	return 0
+}
+
+func (x *ListEventsResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+type VerifyEventsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where the last answer ended; 0: at the oldest record.
+	Sequence      uint64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Seal          []byte `protobuf:"bytes,2,opt,name=seal,proto3" json:"seal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyEventsRequest) Reset() {
+	*x = VerifyEventsRequest{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyEventsRequest) ProtoMessage() {}
+
+func (x *VerifyEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyEventsRequest.ProtoReflect.Descriptor instead.
+func (*VerifyEventsRequest) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *VerifyEventsRequest) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *VerifyEventsRequest) GetSeal() []byte {
+	if x != nil {
+		return x.Seal
+	}
+	return nil
+}
+
+type VerifyEventsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sequence      uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Seal          []byte                 `protobuf:"bytes,2,opt,name=seal,proto3" json:"seal,omitempty"`
+	More          bool                   `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyEventsResponse) Reset() {
+	*x = VerifyEventsResponse{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyEventsResponse) ProtoMessage() {}
+
+func (x *VerifyEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyEventsResponse.ProtoReflect.Descriptor instead.
+func (*VerifyEventsResponse) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *VerifyEventsResponse) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *VerifyEventsResponse) GetSeal() []byte {
+	if x != nil {
+		return x.Seal
+	}
+	return nil
+}
+
+func (x *VerifyEventsResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+type BackupRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupRequest) Reset() {
+	*x = BackupRequest{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupRequest) ProtoMessage() {}
+
+func (x *BackupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
+func (*BackupRequest) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{52}
+}
+
+type BackupResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Chunk         []byte                 `protobuf:"bytes,1,opt,name=chunk,proto3" json:"chunk,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupResponse) Reset() {
+	*x = BackupResponse{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupResponse) ProtoMessage() {}
+
+func (x *BackupResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupResponse.ProtoReflect.Descriptor instead.
+func (*BackupResponse) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *BackupResponse) GetChunk() []byte {
+	if x != nil {
+		return x.Chunk
+	}
+	return nil
+}
+
 type CreateUserResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	User          *User                  `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
@@ -755,7 +3200,7 @@ type CreateUserResponse struct {
 
 func (x *CreateUserResponse) Reset() {
 	*x = CreateUserResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[11]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -767,7 +3212,7 @@ func (x *CreateUserResponse) String() string {
 func (*CreateUserResponse) ProtoMessage() {}
 
 func (x *CreateUserResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[11]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -780,7 +3225,7 @@ func (x *CreateUserResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUserResponse.ProtoReflect.Descriptor instead.
 func (*CreateUserResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *CreateUserResponse) GetUser() *User {
@@ -791,14 +3236,19 @@ func (x *CreateUserResponse) GetUser() *User {
 }
 
 type ListUsersRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// List those with a login after this one.
+	After string `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"`
+	// At most so many; 0: as many as the server gives at once.
+	Limit         int32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	WithHashes    bool  `protobuf:"varint,3,opt,name=with_hashes,json=withHashes,proto3" json:"with_hashes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListUsersRequest) Reset() {
 	*x = ListUsersRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[12]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -810,7 +3260,7 @@ func (x *ListUsersRequest) String() string {
 func (*ListUsersRequest) ProtoMessage() {}
 
 func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[12]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -823,19 +3273,42 @@ func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsersRequest.ProtoReflect.Descriptor instead.
 func (*ListUsersRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *ListUsersRequest) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+func (x *ListUsersRequest) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *ListUsersRequest) GetWithHashes() bool {
+	if x != nil {
+		return x.WithHashes
+	}
+	return false
 }
 
 type ListUsersResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Users         []*User                `protobuf:"bytes,1,rep,name=users,proto3" json:"users,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Users []*User                `protobuf:"bytes,1,rep,name=users,proto3" json:"users,omitempty"`
+	// What to put into `after` for the rest; empty: this is all.
+	Next          string `protobuf:"bytes,2,opt,name=next,proto3" json:"next,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListUsersResponse) Reset() {
 	*x = ListUsersResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[13]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -847,7 +3320,7 @@ func (x *ListUsersResponse) String() string {
 func (*ListUsersResponse) ProtoMessage() {}
 
 func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[13]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -860,7 +3333,7 @@ func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsersResponse.ProtoReflect.Descriptor instead.
 func (*ListUsersResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ListUsersResponse) GetUsers() []*User {
@@ -868,6 +3341,13 @@ func (x *ListUsersResponse) GetUsers() []*User {
 		return x.Users
 	}
 	return nil
+}
+
+func (x *ListUsersResponse) GetNext() string {
+	if x != nil {
+		return x.Next
+	}
+	return ""
 }
 
 type DeleteUserRequest struct {
@@ -879,7 +3359,7 @@ type DeleteUserRequest struct {
 
 func (x *DeleteUserRequest) Reset() {
 	*x = DeleteUserRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[14]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -891,7 +3371,7 @@ func (x *DeleteUserRequest) String() string {
 func (*DeleteUserRequest) ProtoMessage() {}
 
 func (x *DeleteUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[14]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -904,7 +3384,7 @@ func (x *DeleteUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteUserRequest.ProtoReflect.Descriptor instead.
 func (*DeleteUserRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *DeleteUserRequest) GetLogin() string {
@@ -922,7 +3402,7 @@ type DeleteUserResponse struct {
 
 func (x *DeleteUserResponse) Reset() {
 	*x = DeleteUserResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[15]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -934,7 +3414,7 @@ func (x *DeleteUserResponse) String() string {
 func (*DeleteUserResponse) ProtoMessage() {}
 
 func (x *DeleteUserResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[15]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -947,7 +3427,7 @@ func (x *DeleteUserResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteUserResponse.ProtoReflect.Descriptor instead.
 func (*DeleteUserResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{58}
 }
 
 type SetUserPasswordRequest struct {
@@ -960,7 +3440,7 @@ type SetUserPasswordRequest struct {
 
 func (x *SetUserPasswordRequest) Reset() {
 	*x = SetUserPasswordRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[16]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -972,7 +3452,7 @@ func (x *SetUserPasswordRequest) String() string {
 func (*SetUserPasswordRequest) ProtoMessage() {}
 
 func (x *SetUserPasswordRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[16]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -985,7 +3465,7 @@ func (x *SetUserPasswordRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetUserPasswordRequest.ProtoReflect.Descriptor instead.
 func (*SetUserPasswordRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *SetUserPasswordRequest) GetLogin() string {
@@ -1010,7 +3490,7 @@ type SetUserPasswordResponse struct {
 
 func (x *SetUserPasswordResponse) Reset() {
 	*x = SetUserPasswordResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[17]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1022,7 +3502,7 @@ func (x *SetUserPasswordResponse) String() string {
 func (*SetUserPasswordResponse) ProtoMessage() {}
 
 func (x *SetUserPasswordResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[17]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1035,7 +3515,7 @@ func (x *SetUserPasswordResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetUserPasswordResponse.ProtoReflect.Descriptor instead.
 func (*SetUserPasswordResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{60}
 }
 
 type RevokeUserRequest struct {
@@ -1047,7 +3527,7 @@ type RevokeUserRequest struct {
 
 func (x *RevokeUserRequest) Reset() {
 	*x = RevokeUserRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[18]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1059,7 +3539,7 @@ func (x *RevokeUserRequest) String() string {
 func (*RevokeUserRequest) ProtoMessage() {}
 
 func (x *RevokeUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[18]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1072,7 +3552,7 @@ func (x *RevokeUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeUserRequest.ProtoReflect.Descriptor instead.
 func (*RevokeUserRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *RevokeUserRequest) GetLogin() string {
@@ -1090,7 +3570,7 @@ type RevokeUserResponse struct {
 
 func (x *RevokeUserResponse) Reset() {
 	*x = RevokeUserResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[19]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1102,7 +3582,7 @@ func (x *RevokeUserResponse) String() string {
 func (*RevokeUserResponse) ProtoMessage() {}
 
 func (x *RevokeUserResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[19]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1115,7 +3595,7 @@ func (x *RevokeUserResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeUserResponse.ProtoReflect.Descriptor instead.
 func (*RevokeUserResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{62}
 }
 
 type RevokeClientRequest struct {
@@ -1127,7 +3607,7 @@ type RevokeClientRequest struct {
 
 func (x *RevokeClientRequest) Reset() {
 	*x = RevokeClientRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[20]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1139,7 +3619,7 @@ func (x *RevokeClientRequest) String() string {
 func (*RevokeClientRequest) ProtoMessage() {}
 
 func (x *RevokeClientRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[20]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1152,7 +3632,7 @@ func (x *RevokeClientRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeClientRequest.ProtoReflect.Descriptor instead.
 func (*RevokeClientRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *RevokeClientRequest) GetId() string {
@@ -1170,7 +3650,7 @@ type RevokeClientResponse struct {
 
 func (x *RevokeClientResponse) Reset() {
 	*x = RevokeClientResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[21]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1182,7 +3662,7 @@ func (x *RevokeClientResponse) String() string {
 func (*RevokeClientResponse) ProtoMessage() {}
 
 func (x *RevokeClientResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[21]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1195,7 +3675,7 @@ func (x *RevokeClientResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeClientResponse.ProtoReflect.Descriptor instead.
 func (*RevokeClientResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{64}
 }
 
 type Key struct {
@@ -1218,7 +3698,7 @@ type Key struct {
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[22]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1230,7 +3710,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[22]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1243,7 +3723,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *Key) GetId() string {
@@ -1310,7 +3790,7 @@ type ListKeysRequest struct {
 
 func (x *ListKeysRequest) Reset() {
 	*x = ListKeysRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[23]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1322,7 +3802,7 @@ func (x *ListKeysRequest) String() string {
 func (*ListKeysRequest) ProtoMessage() {}
 
 func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[23]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1335,7 +3815,7 @@ func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListKeysRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{66}
 }
 
 type ListKeysResponse struct {
@@ -1347,7 +3827,7 @@ type ListKeysResponse struct {
 
 func (x *ListKeysResponse) Reset() {
 	*x = ListKeysResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[24]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1359,7 +3839,7 @@ func (x *ListKeysResponse) String() string {
 func (*ListKeysResponse) ProtoMessage() {}
 
 func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[24]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1372,7 +3852,7 @@ func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListKeysResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *ListKeysResponse) GetKeys() []*Key {
@@ -1392,7 +3872,7 @@ type RotateKeysRequest struct {
 
 func (x *RotateKeysRequest) Reset() {
 	*x = RotateKeysRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[25]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1404,7 +3884,7 @@ func (x *RotateKeysRequest) String() string {
 func (*RotateKeysRequest) ProtoMessage() {}
 
 func (x *RotateKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[25]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1417,7 +3897,7 @@ func (x *RotateKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeysRequest.ProtoReflect.Descriptor instead.
 func (*RotateKeysRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *RotateKeysRequest) GetAlgorithm() string {
@@ -1436,7 +3916,7 @@ type RotateKeysResponse struct {
 
 func (x *RotateKeysResponse) Reset() {
 	*x = RotateKeysResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[26]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1448,7 +3928,7 @@ func (x *RotateKeysResponse) String() string {
 func (*RotateKeysResponse) ProtoMessage() {}
 
 func (x *RotateKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[26]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1461,7 +3941,7 @@ func (x *RotateKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeysResponse.ProtoReflect.Descriptor instead.
 func (*RotateKeysResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *RotateKeysResponse) GetNext() []*Key {
@@ -1480,7 +3960,7 @@ type PurgeKeyRequest struct {
 
 func (x *PurgeKeyRequest) Reset() {
 	*x = PurgeKeyRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[27]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1492,7 +3972,7 @@ func (x *PurgeKeyRequest) String() string {
 func (*PurgeKeyRequest) ProtoMessage() {}
 
 func (x *PurgeKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[27]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1505,7 +3985,7 @@ func (x *PurgeKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PurgeKeyRequest.ProtoReflect.Descriptor instead.
 func (*PurgeKeyRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *PurgeKeyRequest) GetId() string {
@@ -1523,7 +4003,7 @@ type PurgeKeyResponse struct {
 
 func (x *PurgeKeyResponse) Reset() {
 	*x = PurgeKeyResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[28]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1535,7 +4015,7 @@ func (x *PurgeKeyResponse) String() string {
 func (*PurgeKeyResponse) ProtoMessage() {}
 
 func (x *PurgeKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[28]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1548,14 +4028,14 @@ func (x *PurgeKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PurgeKeyResponse.ProtoReflect.Descriptor instead.
 func (*PurgeKeyResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{71}
 }
 
 var File_gatehouse_admin_v1_admin_proto protoreflect.FileDescriptor
 
 const file_gatehouse_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x1egatehouse/admin/v1/admin.proto\x12\x12gatehouse.admin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe7\x03\n" +
+	"\x1egatehouse/admin/v1/admin.proto\x12\x12gatehouse.admin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcd\x04\n" +
 	"\x06Client\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x122\n" +
@@ -1569,22 +4049,72 @@ const file_gatehouse_admin_v1_admin_proto_rawDesc = "" +
 	"\x19post_logout_redirect_uris\x18\b \x03(\tR\x16postLogoutRedirectUris\x124\n" +
 	"\x16backchannel_logout_uri\x18\t \x01(\tR\x14backchannelLogoutUri\x12M\n" +
 	"\x15access_token_lifetime\x18\x14 \x01(\v2\x19.google.protobuf.DurationR\x13accessTokenLifetime\x12,\n" +
-	"\x12id_token_algorithm\x18\x15 \x01(\tR\x10idTokenAlgorithm\"I\n" +
+	"\x12id_token_algorithm\x18\x15 \x01(\tR\x10idTokenAlgorithm\x12\x1a\n" +
+	"\bdisabled\x18( \x01(\bR\bdisabled\x12'\n" +
+	"\x0fself_registered\x18) \x01(\bR\x0eselfRegistered\x12\x1f\n" +
+	"\vsecret_hash\x18* \x01(\tR\n" +
+	"secretHash\"\x9d\x01\n" +
 	"\x13CreateClientRequest\x122\n" +
-	"\x06client\x18\x01 \x01(\v2\x1a.gatehouse.admin.v1.ClientR\x06client\"b\n" +
+	"\x06client\x18\x01 \x01(\v2\x1a.gatehouse.admin.v1.ClientR\x06client\x12\x16\n" +
+	"\x06secret\x18\x02 \x01(\tR\x06secret\x12\x1b\n" +
+	"\tno_secret\x18\x03 \x01(\bR\bnoSecret\x12\x1d\n" +
+	"\n" +
+	"check_only\x18\x04 \x01(\bR\tcheckOnly\"b\n" +
 	"\x14CreateClientResponse\x122\n" +
 	"\x06client\x18\x01 \x01(\v2\x1a.gatehouse.admin.v1.ClientR\x06client\x12\x16\n" +
-	"\x06secret\x18\x02 \x01(\tR\x06secret\"\x14\n" +
-	"\x12ListClientsRequest\"K\n" +
+	"\x06secret\x18\x02 \x01(\tR\x06secret\"\"\n" +
+	"\x10GetClientRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"G\n" +
+	"\x11GetClientResponse\x122\n" +
+	"\x06client\x18\x01 \x01(\v2\x1a.gatehouse.admin.v1.ClientR\x06client\"\xbd\x01\n" +
+	"\x13UpdateClientRequest\x122\n" +
+	"\x06client\x18\x01 \x01(\v2\x1a.gatehouse.admin.v1.ClientR\x06client\x12;\n" +
+	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
+	"updateMask\x12\x16\n" +
+	"\x06secret\x18\x03 \x01(\tR\x06secret\x12\x1d\n" +
+	"\n" +
+	"check_only\x18\x04 \x01(\bR\tcheckOnly\"J\n" +
+	"\x14UpdateClientResponse\x122\n" +
+	"\x06client\x18\x01 \x01(\v2\x1a.gatehouse.admin.v1.ClientR\x06client\"a\n" +
+	"\x12ListClientsRequest\x12\x14\n" +
+	"\x05after\x18\x01 \x01(\tR\x05after\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\x05R\x05limit\x12\x1f\n" +
+	"\vwith_hashes\x18\x03 \x01(\bR\n" +
+	"withHashes\"_\n" +
 	"\x13ListClientsResponse\x124\n" +
-	"\aclients\x18\x01 \x03(\v2\x1a.gatehouse.admin.v1.ClientR\aclients\"%\n" +
+	"\aclients\x18\x01 \x03(\v2\x1a.gatehouse.admin.v1.ClientR\aclients\x12\x12\n" +
+	"\x04next\x18\x02 \x01(\tR\x04next\"\xaa\x02\n" +
+	"\x11RegistrationToken\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04note\x18\x02 \x01(\tR\x04note\x12\x1f\n" +
+	"\vgrant_types\x18\x03 \x03(\tR\n" +
+	"grantTypes\x12\x16\n" +
+	"\x06scopes\x18\x04 \x03(\tR\x06scopes\x12%\n" +
+	"\x0eredirect_hosts\x18\x05 \x03(\tR\rredirectHosts\x12\x1b\n" +
+	"\tuses_left\x18\x06 \x01(\x05R\busesLeft\x129\n" +
+	"\n" +
+	"created_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x129\n" +
+	"\n" +
+	"expires_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\x94\x01\n" +
+	"\x1eCreateRegistrationTokenRequest\x12;\n" +
+	"\x05token\x18\x01 \x01(\v2%.gatehouse.admin.v1.RegistrationTokenR\x05token\x125\n" +
+	"\blifetime\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\blifetime\"v\n" +
+	"\x1fCreateRegistrationTokenResponse\x12;\n" +
+	"\x05token\x18\x01 \x01(\v2%.gatehouse.admin.v1.RegistrationTokenR\x05token\x12\x16\n" +
+	"\x06secret\x18\x02 \x01(\tR\x06secret\"\x1f\n" +
+	"\x1dListRegistrationTokensRequest\"_\n" +
+	"\x1eListRegistrationTokensResponse\x12=\n" +
+	"\x06tokens\x18\x01 \x03(\v2%.gatehouse.admin.v1.RegistrationTokenR\x06tokens\"0\n" +
+	"\x1eDeleteRegistrationTokenRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"!\n" +
+	"\x1fDeleteRegistrationTokenResponse\"%\n" +
 	"\x13DeleteClientRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\x16\n" +
 	"\x14DeleteClientResponse\"+\n" +
 	"\x19RotateClientSecretRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"4\n" +
 	"\x1aRotateClientSecretResponse\x12\x16\n" +
-	"\x06secret\x18\x01 \x01(\tR\x06secret\"\xa7\x01\n" +
+	"\x06secret\x18\x01 \x01(\tR\x06secret\"\x9d\x02\n" +
 	"\x04User\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05login\x18\x02 \x01(\tR\x05login\x12\x12\n" +
@@ -1592,15 +4122,141 @@ const file_gatehouse_admin_v1_admin_proto_rawDesc = "" +
 	"\x05email\x18\x04 \x01(\tR\x05email\x12\x14\n" +
 	"\x05roles\x18\x05 \x03(\tR\x05roles\x129\n" +
 	"\n" +
-	"created_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\"]\n" +
+	"created_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x16\n" +
+	"\x06groups\x18\a \x03(\tR\x06groups\x12\x1a\n" +
+	"\bdisabled\x18\b \x01(\bR\bdisabled\x12\x1b\n" +
+	"\tall_roles\x18\t \x03(\tR\ballRoles\x12#\n" +
+	"\rpassword_hash\x18\n" +
+	" \x01(\tR\fpasswordHash\"\x9d\x01\n" +
 	"\x11CreateUserRequest\x12,\n" +
 	"\x04user\x18\x01 \x01(\v2\x18.gatehouse.admin.v1.UserR\x04user\x12\x1a\n" +
-	"\bpassword\x18\x02 \x01(\tR\bpassword\"B\n" +
+	"\bpassword\x18\x02 \x01(\tR\bpassword\x12\x1f\n" +
+	"\vno_password\x18\x03 \x01(\bR\n" +
+	"noPassword\x12\x1d\n" +
+	"\n" +
+	"check_only\x18\x04 \x01(\bR\tcheckOnly\"&\n" +
+	"\x0eGetUserRequest\x12\x14\n" +
+	"\x05login\x18\x01 \x01(\tR\x05login\"?\n" +
+	"\x0fGetUserResponse\x12,\n" +
+	"\x04user\x18\x01 \x01(\v2\x18.gatehouse.admin.v1.UserR\x04user\"\xb3\x01\n" +
+	"\x11UpdateUserRequest\x12\x14\n" +
+	"\x05login\x18\x01 \x01(\tR\x05login\x12,\n" +
+	"\x04user\x18\x02 \x01(\v2\x18.gatehouse.admin.v1.UserR\x04user\x12;\n" +
+	"\vupdate_mask\x18\x03 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
+	"updateMask\x12\x1d\n" +
+	"\n" +
+	"check_only\x18\x04 \x01(\bR\tcheckOnly\"B\n" +
+	"\x12UpdateUserResponse\x12,\n" +
+	"\x04user\x18\x01 \x01(\v2\x18.gatehouse.admin.v1.UserR\x04user\"\x8e\x01\n" +
+	"\x05Group\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
+	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x14\n" +
+	"\x05roles\x18\x03 \x03(\tR\x05roles\x129\n" +
+	"\n" +
+	"created_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\"d\n" +
+	"\x12CreateGroupRequest\x12/\n" +
+	"\x05group\x18\x01 \x01(\v2\x19.gatehouse.admin.v1.GroupR\x05group\x12\x1d\n" +
+	"\n" +
+	"check_only\x18\x02 \x01(\bR\tcheckOnly\"F\n" +
+	"\x13CreateGroupResponse\x12/\n" +
+	"\x05group\x18\x01 \x01(\v2\x19.gatehouse.admin.v1.GroupR\x05group\"%\n" +
+	"\x0fGetGroupRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"C\n" +
+	"\x10GetGroupResponse\x12/\n" +
+	"\x05group\x18\x01 \x01(\v2\x19.gatehouse.admin.v1.GroupR\x05group\"?\n" +
+	"\x11ListGroupsRequest\x12\x14\n" +
+	"\x05after\x18\x01 \x01(\tR\x05after\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\x05R\x05limit\"[\n" +
+	"\x12ListGroupsResponse\x121\n" +
+	"\x06groups\x18\x01 \x03(\v2\x19.gatehouse.admin.v1.GroupR\x06groups\x12\x12\n" +
+	"\x04next\x18\x02 \x01(\tR\x04next\"\xb5\x01\n" +
+	"\x12UpdateGroupRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12/\n" +
+	"\x05group\x18\x02 \x01(\v2\x19.gatehouse.admin.v1.GroupR\x05group\x12;\n" +
+	"\vupdate_mask\x18\x03 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
+	"updateMask\x12\x1d\n" +
+	"\n" +
+	"check_only\x18\x04 \x01(\bR\tcheckOnly\"F\n" +
+	"\x13UpdateGroupResponse\x12/\n" +
+	"\x05group\x18\x01 \x01(\v2\x19.gatehouse.admin.v1.GroupR\x05group\"(\n" +
+	"\x12DeleteGroupRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x15\n" +
+	"\x13DeleteGroupResponse\"\x8d\x01\n" +
+	"\aSession\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x127\n" +
+	"\tauth_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bauthTime\x129\n" +
+	"\n" +
+	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"A\n" +
+	"\x13ListSessionsRequest\x12\x14\n" +
+	"\x05login\x18\x01 \x01(\tR\x05login\x12\x14\n" +
+	"\x05after\x18\x02 \x01(\tR\x05after\"c\n" +
+	"\x14ListSessionsResponse\x127\n" +
+	"\bsessions\x18\x01 \x03(\v2\x1b.gatehouse.admin.v1.SessionR\bsessions\x12\x12\n" +
+	"\x04next\x18\x02 \x01(\tR\x04next\"&\n" +
+	"\x14RevokeSessionRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\x17\n" +
+	"\x15RevokeSessionResponse\"u\n" +
+	"\aConsent\x12\x1b\n" +
+	"\tclient_id\x18\x01 \x01(\tR\bclientId\x12\x16\n" +
+	"\x06scopes\x18\x02 \x03(\tR\x06scopes\x125\n" +
+	"\bgiven_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\agivenAt\"A\n" +
+	"\x13ListConsentsRequest\x12\x14\n" +
+	"\x05login\x18\x01 \x01(\tR\x05login\x12\x14\n" +
+	"\x05after\x18\x02 \x01(\tR\x05after\"c\n" +
+	"\x14ListConsentsResponse\x127\n" +
+	"\bconsents\x18\x01 \x03(\v2\x1b.gatehouse.admin.v1.ConsentR\bconsents\x12\x12\n" +
+	"\x04next\x18\x02 \x01(\tR\x04next\"I\n" +
+	"\x14RevokeConsentRequest\x12\x14\n" +
+	"\x05login\x18\x01 \x01(\tR\x05login\x12\x1b\n" +
+	"\tclient_id\x18\x02 \x01(\tR\bclientId\"\x17\n" +
+	"\x15RevokeConsentResponse\"\xc3\x02\n" +
+	"\x05Event\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
+	"\x05event\x18\x03 \x01(\tR\x05event\x12\x16\n" +
+	"\x06result\x18\x04 \x01(\tR\x06result\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05actor\x18\x06 \x01(\tR\x05actor\x12\x18\n" +
+	"\aaddress\x18\a \x01(\tR\aaddress\x12\x18\n" +
+	"\asubject\x18\b \x01(\tR\asubject\x12\x16\n" +
+	"\x06client\x18\t \x01(\tR\x06client\x12\x18\n" +
+	"\asession\x18\n" +
+	" \x01(\tR\asession\x12\x14\n" +
+	"\x05grant\x18\v \x01(\tR\x05grant\x12\x16\n" +
+	"\x06detail\x18\f \x01(\tR\x06detail\"\x83\x02\n" +
+	"\x11ListEventsRequest\x12\x14\n" +
+	"\x05after\x18\x01 \x01(\x04R\x05after\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\x05R\x05limit\x120\n" +
+	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
+	"\x05until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x18\n" +
+	"\asubject\x18\x05 \x01(\tR\asubject\x12\x16\n" +
+	"\x06client\x18\x06 \x01(\tR\x06client\x12\x14\n" +
+	"\x05event\x18\a \x01(\tR\x05event\x12\x16\n" +
+	"\x06result\x18\b \x01(\tR\x06result\"o\n" +
+	"\x12ListEventsResponse\x121\n" +
+	"\x06events\x18\x01 \x03(\v2\x19.gatehouse.admin.v1.EventR\x06events\x12\x12\n" +
+	"\x04next\x18\x02 \x01(\x04R\x04next\x12\x12\n" +
+	"\x04more\x18\x03 \x01(\bR\x04more\"E\n" +
+	"\x13VerifyEventsRequest\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x12\n" +
+	"\x04seal\x18\x02 \x01(\fR\x04seal\"Z\n" +
+	"\x14VerifyEventsResponse\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x12\n" +
+	"\x04seal\x18\x02 \x01(\fR\x04seal\x12\x12\n" +
+	"\x04more\x18\x03 \x01(\bR\x04more\"\x0f\n" +
+	"\rBackupRequest\"&\n" +
+	"\x0eBackupResponse\x12\x14\n" +
+	"\x05chunk\x18\x01 \x01(\fR\x05chunk\"B\n" +
 	"\x12CreateUserResponse\x12,\n" +
-	"\x04user\x18\x01 \x01(\v2\x18.gatehouse.admin.v1.UserR\x04user\"\x12\n" +
-	"\x10ListUsersRequest\"C\n" +
+	"\x04user\x18\x01 \x01(\v2\x18.gatehouse.admin.v1.UserR\x04user\"_\n" +
+	"\x10ListUsersRequest\x12\x14\n" +
+	"\x05after\x18\x01 \x01(\tR\x05after\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\x05R\x05limit\x12\x1f\n" +
+	"\vwith_hashes\x18\x03 \x01(\bR\n" +
+	"withHashes\"W\n" +
 	"\x11ListUsersResponse\x12.\n" +
-	"\x05users\x18\x01 \x03(\v2\x18.gatehouse.admin.v1.UserR\x05users\")\n" +
+	"\x05users\x18\x01 \x03(\v2\x18.gatehouse.admin.v1.UserR\x05users\x12\x12\n" +
+	"\x04next\x18\x02 \x01(\tR\x04next\")\n" +
 	"\x11DeleteUserRequest\x12\x14\n" +
 	"\x05login\x18\x01 \x01(\tR\x05login\"\x14\n" +
 	"\x12DeleteUserResponse\"J\n" +
@@ -1647,12 +4303,34 @@ const file_gatehouse_admin_v1_admin_proto_rawDesc = "" +
 	"\x0eKEY_STATE_NEXT\x10\x01\x12\x14\n" +
 	"\x10KEY_STATE_ACTIVE\x10\x02\x12\x15\n" +
 	"\x11KEY_STATE_RETIRED\x10\x03\x12\x14\n" +
-	"\x10KEY_STATE_PURGED\x10\x042\xed\t\n" +
+	"\x10KEY_STATE_PURGED\x10\x042\xdf\x18\n" +
 	"\x05Admin\x12a\n" +
 	"\fCreateClient\x12'.gatehouse.admin.v1.CreateClientRequest\x1a(.gatehouse.admin.v1.CreateClientResponse\x12^\n" +
 	"\vListClients\x12&.gatehouse.admin.v1.ListClientsRequest\x1a'.gatehouse.admin.v1.ListClientsResponse\x12a\n" +
 	"\fDeleteClient\x12'.gatehouse.admin.v1.DeleteClientRequest\x1a(.gatehouse.admin.v1.DeleteClientResponse\x12s\n" +
-	"\x12RotateClientSecret\x12-.gatehouse.admin.v1.RotateClientSecretRequest\x1a..gatehouse.admin.v1.RotateClientSecretResponse\x12[\n" +
+	"\x12RotateClientSecret\x12-.gatehouse.admin.v1.RotateClientSecretRequest\x1a..gatehouse.admin.v1.RotateClientSecretResponse\x12X\n" +
+	"\tGetClient\x12$.gatehouse.admin.v1.GetClientRequest\x1a%.gatehouse.admin.v1.GetClientResponse\x12a\n" +
+	"\fUpdateClient\x12'.gatehouse.admin.v1.UpdateClientRequest\x1a(.gatehouse.admin.v1.UpdateClientResponse\x12\x82\x01\n" +
+	"\x17CreateRegistrationToken\x122.gatehouse.admin.v1.CreateRegistrationTokenRequest\x1a3.gatehouse.admin.v1.CreateRegistrationTokenResponse\x12\x7f\n" +
+	"\x16ListRegistrationTokens\x121.gatehouse.admin.v1.ListRegistrationTokensRequest\x1a2.gatehouse.admin.v1.ListRegistrationTokensResponse\x12\x82\x01\n" +
+	"\x17DeleteRegistrationToken\x122.gatehouse.admin.v1.DeleteRegistrationTokenRequest\x1a3.gatehouse.admin.v1.DeleteRegistrationTokenResponse\x12R\n" +
+	"\aGetUser\x12\".gatehouse.admin.v1.GetUserRequest\x1a#.gatehouse.admin.v1.GetUserResponse\x12[\n" +
+	"\n" +
+	"UpdateUser\x12%.gatehouse.admin.v1.UpdateUserRequest\x1a&.gatehouse.admin.v1.UpdateUserResponse\x12^\n" +
+	"\vCreateGroup\x12&.gatehouse.admin.v1.CreateGroupRequest\x1a'.gatehouse.admin.v1.CreateGroupResponse\x12U\n" +
+	"\bGetGroup\x12#.gatehouse.admin.v1.GetGroupRequest\x1a$.gatehouse.admin.v1.GetGroupResponse\x12[\n" +
+	"\n" +
+	"ListGroups\x12%.gatehouse.admin.v1.ListGroupsRequest\x1a&.gatehouse.admin.v1.ListGroupsResponse\x12^\n" +
+	"\vUpdateGroup\x12&.gatehouse.admin.v1.UpdateGroupRequest\x1a'.gatehouse.admin.v1.UpdateGroupResponse\x12^\n" +
+	"\vDeleteGroup\x12&.gatehouse.admin.v1.DeleteGroupRequest\x1a'.gatehouse.admin.v1.DeleteGroupResponse\x12a\n" +
+	"\fListSessions\x12'.gatehouse.admin.v1.ListSessionsRequest\x1a(.gatehouse.admin.v1.ListSessionsResponse\x12d\n" +
+	"\rRevokeSession\x12(.gatehouse.admin.v1.RevokeSessionRequest\x1a).gatehouse.admin.v1.RevokeSessionResponse\x12a\n" +
+	"\fListConsents\x12'.gatehouse.admin.v1.ListConsentsRequest\x1a(.gatehouse.admin.v1.ListConsentsResponse\x12d\n" +
+	"\rRevokeConsent\x12(.gatehouse.admin.v1.RevokeConsentRequest\x1a).gatehouse.admin.v1.RevokeConsentResponse\x12[\n" +
+	"\n" +
+	"ListEvents\x12%.gatehouse.admin.v1.ListEventsRequest\x1a&.gatehouse.admin.v1.ListEventsResponse\x12a\n" +
+	"\fVerifyEvents\x12'.gatehouse.admin.v1.VerifyEventsRequest\x1a(.gatehouse.admin.v1.VerifyEventsResponse\x12Q\n" +
+	"\x06Backup\x12!.gatehouse.admin.v1.BackupRequest\x1a\".gatehouse.admin.v1.BackupResponse0\x01\x12[\n" +
 	"\n" +
 	"CreateUser\x12%.gatehouse.admin.v1.CreateUserRequest\x1a&.gatehouse.admin.v1.CreateUserResponse\x12X\n" +
 	"\tListUsers\x12$.gatehouse.admin.v1.ListUsersRequest\x1a%.gatehouse.admin.v1.ListUsersResponse\x12[\n" +
@@ -1680,92 +4358,205 @@ func file_gatehouse_admin_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_gatehouse_admin_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_gatehouse_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_gatehouse_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 72)
 var file_gatehouse_admin_v1_admin_proto_goTypes = []any{
-	(ClientType)(0),                    // 0: gatehouse.admin.v1.ClientType
-	(KeyState)(0),                      // 1: gatehouse.admin.v1.KeyState
-	(*Client)(nil),                     // 2: gatehouse.admin.v1.Client
-	(*CreateClientRequest)(nil),        // 3: gatehouse.admin.v1.CreateClientRequest
-	(*CreateClientResponse)(nil),       // 4: gatehouse.admin.v1.CreateClientResponse
-	(*ListClientsRequest)(nil),         // 5: gatehouse.admin.v1.ListClientsRequest
-	(*ListClientsResponse)(nil),        // 6: gatehouse.admin.v1.ListClientsResponse
-	(*DeleteClientRequest)(nil),        // 7: gatehouse.admin.v1.DeleteClientRequest
-	(*DeleteClientResponse)(nil),       // 8: gatehouse.admin.v1.DeleteClientResponse
-	(*RotateClientSecretRequest)(nil),  // 9: gatehouse.admin.v1.RotateClientSecretRequest
-	(*RotateClientSecretResponse)(nil), // 10: gatehouse.admin.v1.RotateClientSecretResponse
-	(*User)(nil),                       // 11: gatehouse.admin.v1.User
-	(*CreateUserRequest)(nil),          // 12: gatehouse.admin.v1.CreateUserRequest
-	(*CreateUserResponse)(nil),         // 13: gatehouse.admin.v1.CreateUserResponse
-	(*ListUsersRequest)(nil),           // 14: gatehouse.admin.v1.ListUsersRequest
-	(*ListUsersResponse)(nil),          // 15: gatehouse.admin.v1.ListUsersResponse
-	(*DeleteUserRequest)(nil),          // 16: gatehouse.admin.v1.DeleteUserRequest
-	(*DeleteUserResponse)(nil),         // 17: gatehouse.admin.v1.DeleteUserResponse
-	(*SetUserPasswordRequest)(nil),     // 18: gatehouse.admin.v1.SetUserPasswordRequest
-	(*SetUserPasswordResponse)(nil),    // 19: gatehouse.admin.v1.SetUserPasswordResponse
-	(*RevokeUserRequest)(nil),          // 20: gatehouse.admin.v1.RevokeUserRequest
-	(*RevokeUserResponse)(nil),         // 21: gatehouse.admin.v1.RevokeUserResponse
-	(*RevokeClientRequest)(nil),        // 22: gatehouse.admin.v1.RevokeClientRequest
-	(*RevokeClientResponse)(nil),       // 23: gatehouse.admin.v1.RevokeClientResponse
-	(*Key)(nil),                        // 24: gatehouse.admin.v1.Key
-	(*ListKeysRequest)(nil),            // 25: gatehouse.admin.v1.ListKeysRequest
-	(*ListKeysResponse)(nil),           // 26: gatehouse.admin.v1.ListKeysResponse
-	(*RotateKeysRequest)(nil),          // 27: gatehouse.admin.v1.RotateKeysRequest
-	(*RotateKeysResponse)(nil),         // 28: gatehouse.admin.v1.RotateKeysResponse
-	(*PurgeKeyRequest)(nil),            // 29: gatehouse.admin.v1.PurgeKeyRequest
-	(*PurgeKeyResponse)(nil),           // 30: gatehouse.admin.v1.PurgeKeyResponse
-	(*timestamppb.Timestamp)(nil),      // 31: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),        // 32: google.protobuf.Duration
+	(ClientType)(0),                         // 0: gatehouse.admin.v1.ClientType
+	(KeyState)(0),                           // 1: gatehouse.admin.v1.KeyState
+	(*Client)(nil),                          // 2: gatehouse.admin.v1.Client
+	(*CreateClientRequest)(nil),             // 3: gatehouse.admin.v1.CreateClientRequest
+	(*CreateClientResponse)(nil),            // 4: gatehouse.admin.v1.CreateClientResponse
+	(*GetClientRequest)(nil),                // 5: gatehouse.admin.v1.GetClientRequest
+	(*GetClientResponse)(nil),               // 6: gatehouse.admin.v1.GetClientResponse
+	(*UpdateClientRequest)(nil),             // 7: gatehouse.admin.v1.UpdateClientRequest
+	(*UpdateClientResponse)(nil),            // 8: gatehouse.admin.v1.UpdateClientResponse
+	(*ListClientsRequest)(nil),              // 9: gatehouse.admin.v1.ListClientsRequest
+	(*ListClientsResponse)(nil),             // 10: gatehouse.admin.v1.ListClientsResponse
+	(*RegistrationToken)(nil),               // 11: gatehouse.admin.v1.RegistrationToken
+	(*CreateRegistrationTokenRequest)(nil),  // 12: gatehouse.admin.v1.CreateRegistrationTokenRequest
+	(*CreateRegistrationTokenResponse)(nil), // 13: gatehouse.admin.v1.CreateRegistrationTokenResponse
+	(*ListRegistrationTokensRequest)(nil),   // 14: gatehouse.admin.v1.ListRegistrationTokensRequest
+	(*ListRegistrationTokensResponse)(nil),  // 15: gatehouse.admin.v1.ListRegistrationTokensResponse
+	(*DeleteRegistrationTokenRequest)(nil),  // 16: gatehouse.admin.v1.DeleteRegistrationTokenRequest
+	(*DeleteRegistrationTokenResponse)(nil), // 17: gatehouse.admin.v1.DeleteRegistrationTokenResponse
+	(*DeleteClientRequest)(nil),             // 18: gatehouse.admin.v1.DeleteClientRequest
+	(*DeleteClientResponse)(nil),            // 19: gatehouse.admin.v1.DeleteClientResponse
+	(*RotateClientSecretRequest)(nil),       // 20: gatehouse.admin.v1.RotateClientSecretRequest
+	(*RotateClientSecretResponse)(nil),      // 21: gatehouse.admin.v1.RotateClientSecretResponse
+	(*User)(nil),                            // 22: gatehouse.admin.v1.User
+	(*CreateUserRequest)(nil),               // 23: gatehouse.admin.v1.CreateUserRequest
+	(*GetUserRequest)(nil),                  // 24: gatehouse.admin.v1.GetUserRequest
+	(*GetUserResponse)(nil),                 // 25: gatehouse.admin.v1.GetUserResponse
+	(*UpdateUserRequest)(nil),               // 26: gatehouse.admin.v1.UpdateUserRequest
+	(*UpdateUserResponse)(nil),              // 27: gatehouse.admin.v1.UpdateUserResponse
+	(*Group)(nil),                           // 28: gatehouse.admin.v1.Group
+	(*CreateGroupRequest)(nil),              // 29: gatehouse.admin.v1.CreateGroupRequest
+	(*CreateGroupResponse)(nil),             // 30: gatehouse.admin.v1.CreateGroupResponse
+	(*GetGroupRequest)(nil),                 // 31: gatehouse.admin.v1.GetGroupRequest
+	(*GetGroupResponse)(nil),                // 32: gatehouse.admin.v1.GetGroupResponse
+	(*ListGroupsRequest)(nil),               // 33: gatehouse.admin.v1.ListGroupsRequest
+	(*ListGroupsResponse)(nil),              // 34: gatehouse.admin.v1.ListGroupsResponse
+	(*UpdateGroupRequest)(nil),              // 35: gatehouse.admin.v1.UpdateGroupRequest
+	(*UpdateGroupResponse)(nil),             // 36: gatehouse.admin.v1.UpdateGroupResponse
+	(*DeleteGroupRequest)(nil),              // 37: gatehouse.admin.v1.DeleteGroupRequest
+	(*DeleteGroupResponse)(nil),             // 38: gatehouse.admin.v1.DeleteGroupResponse
+	(*Session)(nil),                         // 39: gatehouse.admin.v1.Session
+	(*ListSessionsRequest)(nil),             // 40: gatehouse.admin.v1.ListSessionsRequest
+	(*ListSessionsResponse)(nil),            // 41: gatehouse.admin.v1.ListSessionsResponse
+	(*RevokeSessionRequest)(nil),            // 42: gatehouse.admin.v1.RevokeSessionRequest
+	(*RevokeSessionResponse)(nil),           // 43: gatehouse.admin.v1.RevokeSessionResponse
+	(*Consent)(nil),                         // 44: gatehouse.admin.v1.Consent
+	(*ListConsentsRequest)(nil),             // 45: gatehouse.admin.v1.ListConsentsRequest
+	(*ListConsentsResponse)(nil),            // 46: gatehouse.admin.v1.ListConsentsResponse
+	(*RevokeConsentRequest)(nil),            // 47: gatehouse.admin.v1.RevokeConsentRequest
+	(*RevokeConsentResponse)(nil),           // 48: gatehouse.admin.v1.RevokeConsentResponse
+	(*Event)(nil),                           // 49: gatehouse.admin.v1.Event
+	(*ListEventsRequest)(nil),               // 50: gatehouse.admin.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),              // 51: gatehouse.admin.v1.ListEventsResponse
+	(*VerifyEventsRequest)(nil),             // 52: gatehouse.admin.v1.VerifyEventsRequest
+	(*VerifyEventsResponse)(nil),            // 53: gatehouse.admin.v1.VerifyEventsResponse
+	(*BackupRequest)(nil),                   // 54: gatehouse.admin.v1.BackupRequest
+	(*BackupResponse)(nil),                  // 55: gatehouse.admin.v1.BackupResponse
+	(*CreateUserResponse)(nil),              // 56: gatehouse.admin.v1.CreateUserResponse
+	(*ListUsersRequest)(nil),                // 57: gatehouse.admin.v1.ListUsersRequest
+	(*ListUsersResponse)(nil),               // 58: gatehouse.admin.v1.ListUsersResponse
+	(*DeleteUserRequest)(nil),               // 59: gatehouse.admin.v1.DeleteUserRequest
+	(*DeleteUserResponse)(nil),              // 60: gatehouse.admin.v1.DeleteUserResponse
+	(*SetUserPasswordRequest)(nil),          // 61: gatehouse.admin.v1.SetUserPasswordRequest
+	(*SetUserPasswordResponse)(nil),         // 62: gatehouse.admin.v1.SetUserPasswordResponse
+	(*RevokeUserRequest)(nil),               // 63: gatehouse.admin.v1.RevokeUserRequest
+	(*RevokeUserResponse)(nil),              // 64: gatehouse.admin.v1.RevokeUserResponse
+	(*RevokeClientRequest)(nil),             // 65: gatehouse.admin.v1.RevokeClientRequest
+	(*RevokeClientResponse)(nil),            // 66: gatehouse.admin.v1.RevokeClientResponse
+	(*Key)(nil),                             // 67: gatehouse.admin.v1.Key
+	(*ListKeysRequest)(nil),                 // 68: gatehouse.admin.v1.ListKeysRequest
+	(*ListKeysResponse)(nil),                // 69: gatehouse.admin.v1.ListKeysResponse
+	(*RotateKeysRequest)(nil),               // 70: gatehouse.admin.v1.RotateKeysRequest
+	(*RotateKeysResponse)(nil),              // 71: gatehouse.admin.v1.RotateKeysResponse
+	(*PurgeKeyRequest)(nil),                 // 72: gatehouse.admin.v1.PurgeKeyRequest
+	(*PurgeKeyResponse)(nil),                // 73: gatehouse.admin.v1.PurgeKeyResponse
+	(*timestamppb.Timestamp)(nil),           // 74: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),             // 75: google.protobuf.Duration
+	(*fieldmaskpb.FieldMask)(nil),           // 76: google.protobuf.FieldMask
 }
 var file_gatehouse_admin_v1_admin_proto_depIdxs = []int32{
 	0,  // 0: gatehouse.admin.v1.Client.type:type_name -> gatehouse.admin.v1.ClientType
-	31, // 1: gatehouse.admin.v1.Client.created_at:type_name -> google.protobuf.Timestamp
-	32, // 2: gatehouse.admin.v1.Client.access_token_lifetime:type_name -> google.protobuf.Duration
+	74, // 1: gatehouse.admin.v1.Client.created_at:type_name -> google.protobuf.Timestamp
+	75, // 2: gatehouse.admin.v1.Client.access_token_lifetime:type_name -> google.protobuf.Duration
 	2,  // 3: gatehouse.admin.v1.CreateClientRequest.client:type_name -> gatehouse.admin.v1.Client
 	2,  // 4: gatehouse.admin.v1.CreateClientResponse.client:type_name -> gatehouse.admin.v1.Client
-	2,  // 5: gatehouse.admin.v1.ListClientsResponse.clients:type_name -> gatehouse.admin.v1.Client
-	31, // 6: gatehouse.admin.v1.User.created_at:type_name -> google.protobuf.Timestamp
-	11, // 7: gatehouse.admin.v1.CreateUserRequest.user:type_name -> gatehouse.admin.v1.User
-	11, // 8: gatehouse.admin.v1.CreateUserResponse.user:type_name -> gatehouse.admin.v1.User
-	11, // 9: gatehouse.admin.v1.ListUsersResponse.users:type_name -> gatehouse.admin.v1.User
-	1,  // 10: gatehouse.admin.v1.Key.state:type_name -> gatehouse.admin.v1.KeyState
-	31, // 11: gatehouse.admin.v1.Key.created_at:type_name -> google.protobuf.Timestamp
-	31, // 12: gatehouse.admin.v1.Key.active_at:type_name -> google.protobuf.Timestamp
-	31, // 13: gatehouse.admin.v1.Key.retired_at:type_name -> google.protobuf.Timestamp
-	31, // 14: gatehouse.admin.v1.Key.retires_at:type_name -> google.protobuf.Timestamp
-	31, // 15: gatehouse.admin.v1.Key.verifies_until:type_name -> google.protobuf.Timestamp
-	24, // 16: gatehouse.admin.v1.ListKeysResponse.keys:type_name -> gatehouse.admin.v1.Key
-	24, // 17: gatehouse.admin.v1.RotateKeysResponse.next:type_name -> gatehouse.admin.v1.Key
-	3,  // 18: gatehouse.admin.v1.Admin.CreateClient:input_type -> gatehouse.admin.v1.CreateClientRequest
-	5,  // 19: gatehouse.admin.v1.Admin.ListClients:input_type -> gatehouse.admin.v1.ListClientsRequest
-	7,  // 20: gatehouse.admin.v1.Admin.DeleteClient:input_type -> gatehouse.admin.v1.DeleteClientRequest
-	9,  // 21: gatehouse.admin.v1.Admin.RotateClientSecret:input_type -> gatehouse.admin.v1.RotateClientSecretRequest
-	12, // 22: gatehouse.admin.v1.Admin.CreateUser:input_type -> gatehouse.admin.v1.CreateUserRequest
-	14, // 23: gatehouse.admin.v1.Admin.ListUsers:input_type -> gatehouse.admin.v1.ListUsersRequest
-	16, // 24: gatehouse.admin.v1.Admin.DeleteUser:input_type -> gatehouse.admin.v1.DeleteUserRequest
-	18, // 25: gatehouse.admin.v1.Admin.SetUserPassword:input_type -> gatehouse.admin.v1.SetUserPasswordRequest
-	20, // 26: gatehouse.admin.v1.Admin.RevokeUser:input_type -> gatehouse.admin.v1.RevokeUserRequest
-	22, // 27: gatehouse.admin.v1.Admin.RevokeClient:input_type -> gatehouse.admin.v1.RevokeClientRequest
-	25, // 28: gatehouse.admin.v1.Admin.ListKeys:input_type -> gatehouse.admin.v1.ListKeysRequest
-	27, // 29: gatehouse.admin.v1.Admin.RotateKeys:input_type -> gatehouse.admin.v1.RotateKeysRequest
-	29, // 30: gatehouse.admin.v1.Admin.PurgeKey:input_type -> gatehouse.admin.v1.PurgeKeyRequest
-	4,  // 31: gatehouse.admin.v1.Admin.CreateClient:output_type -> gatehouse.admin.v1.CreateClientResponse
-	6,  // 32: gatehouse.admin.v1.Admin.ListClients:output_type -> gatehouse.admin.v1.ListClientsResponse
-	8,  // 33: gatehouse.admin.v1.Admin.DeleteClient:output_type -> gatehouse.admin.v1.DeleteClientResponse
-	10, // 34: gatehouse.admin.v1.Admin.RotateClientSecret:output_type -> gatehouse.admin.v1.RotateClientSecretResponse
-	13, // 35: gatehouse.admin.v1.Admin.CreateUser:output_type -> gatehouse.admin.v1.CreateUserResponse
-	15, // 36: gatehouse.admin.v1.Admin.ListUsers:output_type -> gatehouse.admin.v1.ListUsersResponse
-	17, // 37: gatehouse.admin.v1.Admin.DeleteUser:output_type -> gatehouse.admin.v1.DeleteUserResponse
-	19, // 38: gatehouse.admin.v1.Admin.SetUserPassword:output_type -> gatehouse.admin.v1.SetUserPasswordResponse
-	21, // 39: gatehouse.admin.v1.Admin.RevokeUser:output_type -> gatehouse.admin.v1.RevokeUserResponse
-	23, // 40: gatehouse.admin.v1.Admin.RevokeClient:output_type -> gatehouse.admin.v1.RevokeClientResponse
-	26, // 41: gatehouse.admin.v1.Admin.ListKeys:output_type -> gatehouse.admin.v1.ListKeysResponse
-	28, // 42: gatehouse.admin.v1.Admin.RotateKeys:output_type -> gatehouse.admin.v1.RotateKeysResponse
-	30, // 43: gatehouse.admin.v1.Admin.PurgeKey:output_type -> gatehouse.admin.v1.PurgeKeyResponse
-	31, // [31:44] is the sub-list for method output_type
-	18, // [18:31] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	2,  // 5: gatehouse.admin.v1.GetClientResponse.client:type_name -> gatehouse.admin.v1.Client
+	2,  // 6: gatehouse.admin.v1.UpdateClientRequest.client:type_name -> gatehouse.admin.v1.Client
+	76, // 7: gatehouse.admin.v1.UpdateClientRequest.update_mask:type_name -> google.protobuf.FieldMask
+	2,  // 8: gatehouse.admin.v1.UpdateClientResponse.client:type_name -> gatehouse.admin.v1.Client
+	2,  // 9: gatehouse.admin.v1.ListClientsResponse.clients:type_name -> gatehouse.admin.v1.Client
+	74, // 10: gatehouse.admin.v1.RegistrationToken.created_at:type_name -> google.protobuf.Timestamp
+	74, // 11: gatehouse.admin.v1.RegistrationToken.expires_at:type_name -> google.protobuf.Timestamp
+	11, // 12: gatehouse.admin.v1.CreateRegistrationTokenRequest.token:type_name -> gatehouse.admin.v1.RegistrationToken
+	75, // 13: gatehouse.admin.v1.CreateRegistrationTokenRequest.lifetime:type_name -> google.protobuf.Duration
+	11, // 14: gatehouse.admin.v1.CreateRegistrationTokenResponse.token:type_name -> gatehouse.admin.v1.RegistrationToken
+	11, // 15: gatehouse.admin.v1.ListRegistrationTokensResponse.tokens:type_name -> gatehouse.admin.v1.RegistrationToken
+	74, // 16: gatehouse.admin.v1.User.created_at:type_name -> google.protobuf.Timestamp
+	22, // 17: gatehouse.admin.v1.CreateUserRequest.user:type_name -> gatehouse.admin.v1.User
+	22, // 18: gatehouse.admin.v1.GetUserResponse.user:type_name -> gatehouse.admin.v1.User
+	22, // 19: gatehouse.admin.v1.UpdateUserRequest.user:type_name -> gatehouse.admin.v1.User
+	76, // 20: gatehouse.admin.v1.UpdateUserRequest.update_mask:type_name -> google.protobuf.FieldMask
+	22, // 21: gatehouse.admin.v1.UpdateUserResponse.user:type_name -> gatehouse.admin.v1.User
+	74, // 22: gatehouse.admin.v1.Group.created_at:type_name -> google.protobuf.Timestamp
+	28, // 23: gatehouse.admin.v1.CreateGroupRequest.group:type_name -> gatehouse.admin.v1.Group
+	28, // 24: gatehouse.admin.v1.CreateGroupResponse.group:type_name -> gatehouse.admin.v1.Group
+	28, // 25: gatehouse.admin.v1.GetGroupResponse.group:type_name -> gatehouse.admin.v1.Group
+	28, // 26: gatehouse.admin.v1.ListGroupsResponse.groups:type_name -> gatehouse.admin.v1.Group
+	28, // 27: gatehouse.admin.v1.UpdateGroupRequest.group:type_name -> gatehouse.admin.v1.Group
+	76, // 28: gatehouse.admin.v1.UpdateGroupRequest.update_mask:type_name -> google.protobuf.FieldMask
+	28, // 29: gatehouse.admin.v1.UpdateGroupResponse.group:type_name -> gatehouse.admin.v1.Group
+	74, // 30: gatehouse.admin.v1.Session.auth_time:type_name -> google.protobuf.Timestamp
+	74, // 31: gatehouse.admin.v1.Session.expires_at:type_name -> google.protobuf.Timestamp
+	39, // 32: gatehouse.admin.v1.ListSessionsResponse.sessions:type_name -> gatehouse.admin.v1.Session
+	74, // 33: gatehouse.admin.v1.Consent.given_at:type_name -> google.protobuf.Timestamp
+	44, // 34: gatehouse.admin.v1.ListConsentsResponse.consents:type_name -> gatehouse.admin.v1.Consent
+	74, // 35: gatehouse.admin.v1.Event.time:type_name -> google.protobuf.Timestamp
+	74, // 36: gatehouse.admin.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
+	74, // 37: gatehouse.admin.v1.ListEventsRequest.until:type_name -> google.protobuf.Timestamp
+	49, // 38: gatehouse.admin.v1.ListEventsResponse.events:type_name -> gatehouse.admin.v1.Event
+	22, // 39: gatehouse.admin.v1.CreateUserResponse.user:type_name -> gatehouse.admin.v1.User
+	22, // 40: gatehouse.admin.v1.ListUsersResponse.users:type_name -> gatehouse.admin.v1.User
+	1,  // 41: gatehouse.admin.v1.Key.state:type_name -> gatehouse.admin.v1.KeyState
+	74, // 42: gatehouse.admin.v1.Key.created_at:type_name -> google.protobuf.Timestamp
+	74, // 43: gatehouse.admin.v1.Key.active_at:type_name -> google.protobuf.Timestamp
+	74, // 44: gatehouse.admin.v1.Key.retired_at:type_name -> google.protobuf.Timestamp
+	74, // 45: gatehouse.admin.v1.Key.retires_at:type_name -> google.protobuf.Timestamp
+	74, // 46: gatehouse.admin.v1.Key.verifies_until:type_name -> google.protobuf.Timestamp
+	67, // 47: gatehouse.admin.v1.ListKeysResponse.keys:type_name -> gatehouse.admin.v1.Key
+	67, // 48: gatehouse.admin.v1.RotateKeysResponse.next:type_name -> gatehouse.admin.v1.Key
+	3,  // 49: gatehouse.admin.v1.Admin.CreateClient:input_type -> gatehouse.admin.v1.CreateClientRequest
+	9,  // 50: gatehouse.admin.v1.Admin.ListClients:input_type -> gatehouse.admin.v1.ListClientsRequest
+	18, // 51: gatehouse.admin.v1.Admin.DeleteClient:input_type -> gatehouse.admin.v1.DeleteClientRequest
+	20, // 52: gatehouse.admin.v1.Admin.RotateClientSecret:input_type -> gatehouse.admin.v1.RotateClientSecretRequest
+	5,  // 53: gatehouse.admin.v1.Admin.GetClient:input_type -> gatehouse.admin.v1.GetClientRequest
+	7,  // 54: gatehouse.admin.v1.Admin.UpdateClient:input_type -> gatehouse.admin.v1.UpdateClientRequest
+	12, // 55: gatehouse.admin.v1.Admin.CreateRegistrationToken:input_type -> gatehouse.admin.v1.CreateRegistrationTokenRequest
+	14, // 56: gatehouse.admin.v1.Admin.ListRegistrationTokens:input_type -> gatehouse.admin.v1.ListRegistrationTokensRequest
+	16, // 57: gatehouse.admin.v1.Admin.DeleteRegistrationToken:input_type -> gatehouse.admin.v1.DeleteRegistrationTokenRequest
+	24, // 58: gatehouse.admin.v1.Admin.GetUser:input_type -> gatehouse.admin.v1.GetUserRequest
+	26, // 59: gatehouse.admin.v1.Admin.UpdateUser:input_type -> gatehouse.admin.v1.UpdateUserRequest
+	29, // 60: gatehouse.admin.v1.Admin.CreateGroup:input_type -> gatehouse.admin.v1.CreateGroupRequest
+	31, // 61: gatehouse.admin.v1.Admin.GetGroup:input_type -> gatehouse.admin.v1.GetGroupRequest
+	33, // 62: gatehouse.admin.v1.Admin.ListGroups:input_type -> gatehouse.admin.v1.ListGroupsRequest
+	35, // 63: gatehouse.admin.v1.Admin.UpdateGroup:input_type -> gatehouse.admin.v1.UpdateGroupRequest
+	37, // 64: gatehouse.admin.v1.Admin.DeleteGroup:input_type -> gatehouse.admin.v1.DeleteGroupRequest
+	40, // 65: gatehouse.admin.v1.Admin.ListSessions:input_type -> gatehouse.admin.v1.ListSessionsRequest
+	42, // 66: gatehouse.admin.v1.Admin.RevokeSession:input_type -> gatehouse.admin.v1.RevokeSessionRequest
+	45, // 67: gatehouse.admin.v1.Admin.ListConsents:input_type -> gatehouse.admin.v1.ListConsentsRequest
+	47, // 68: gatehouse.admin.v1.Admin.RevokeConsent:input_type -> gatehouse.admin.v1.RevokeConsentRequest
+	50, // 69: gatehouse.admin.v1.Admin.ListEvents:input_type -> gatehouse.admin.v1.ListEventsRequest
+	52, // 70: gatehouse.admin.v1.Admin.VerifyEvents:input_type -> gatehouse.admin.v1.VerifyEventsRequest
+	54, // 71: gatehouse.admin.v1.Admin.Backup:input_type -> gatehouse.admin.v1.BackupRequest
+	23, // 72: gatehouse.admin.v1.Admin.CreateUser:input_type -> gatehouse.admin.v1.CreateUserRequest
+	57, // 73: gatehouse.admin.v1.Admin.ListUsers:input_type -> gatehouse.admin.v1.ListUsersRequest
+	59, // 74: gatehouse.admin.v1.Admin.DeleteUser:input_type -> gatehouse.admin.v1.DeleteUserRequest
+	61, // 75: gatehouse.admin.v1.Admin.SetUserPassword:input_type -> gatehouse.admin.v1.SetUserPasswordRequest
+	63, // 76: gatehouse.admin.v1.Admin.RevokeUser:input_type -> gatehouse.admin.v1.RevokeUserRequest
+	65, // 77: gatehouse.admin.v1.Admin.RevokeClient:input_type -> gatehouse.admin.v1.RevokeClientRequest
+	68, // 78: gatehouse.admin.v1.Admin.ListKeys:input_type -> gatehouse.admin.v1.ListKeysRequest
+	70, // 79: gatehouse.admin.v1.Admin.RotateKeys:input_type -> gatehouse.admin.v1.RotateKeysRequest
+	72, // 80: gatehouse.admin.v1.Admin.PurgeKey:input_type -> gatehouse.admin.v1.PurgeKeyRequest
+	4,  // 81: gatehouse.admin.v1.Admin.CreateClient:output_type -> gatehouse.admin.v1.CreateClientResponse
+	10, // 82: gatehouse.admin.v1.Admin.ListClients:output_type -> gatehouse.admin.v1.ListClientsResponse
+	19, // 83: gatehouse.admin.v1.Admin.DeleteClient:output_type -> gatehouse.admin.v1.DeleteClientResponse
+	21, // 84: gatehouse.admin.v1.Admin.RotateClientSecret:output_type -> gatehouse.admin.v1.RotateClientSecretResponse
+	6,  // 85: gatehouse.admin.v1.Admin.GetClient:output_type -> gatehouse.admin.v1.GetClientResponse
+	8,  // 86: gatehouse.admin.v1.Admin.UpdateClient:output_type -> gatehouse.admin.v1.UpdateClientResponse
+	13, // 87: gatehouse.admin.v1.Admin.CreateRegistrationToken:output_type -> gatehouse.admin.v1.CreateRegistrationTokenResponse
+	15, // 88: gatehouse.admin.v1.Admin.ListRegistrationTokens:output_type -> gatehouse.admin.v1.ListRegistrationTokensResponse
+	17, // 89: gatehouse.admin.v1.Admin.DeleteRegistrationToken:output_type -> gatehouse.admin.v1.DeleteRegistrationTokenResponse
+	25, // 90: gatehouse.admin.v1.Admin.GetUser:output_type -> gatehouse.admin.v1.GetUserResponse
+	27, // 91: gatehouse.admin.v1.Admin.UpdateUser:output_type -> gatehouse.admin.v1.UpdateUserResponse
+	30, // 92: gatehouse.admin.v1.Admin.CreateGroup:output_type -> gatehouse.admin.v1.CreateGroupResponse
+	32, // 93: gatehouse.admin.v1.Admin.GetGroup:output_type -> gatehouse.admin.v1.GetGroupResponse
+	34, // 94: gatehouse.admin.v1.Admin.ListGroups:output_type -> gatehouse.admin.v1.ListGroupsResponse
+	36, // 95: gatehouse.admin.v1.Admin.UpdateGroup:output_type -> gatehouse.admin.v1.UpdateGroupResponse
+	38, // 96: gatehouse.admin.v1.Admin.DeleteGroup:output_type -> gatehouse.admin.v1.DeleteGroupResponse
+	41, // 97: gatehouse.admin.v1.Admin.ListSessions:output_type -> gatehouse.admin.v1.ListSessionsResponse
+	43, // 98: gatehouse.admin.v1.Admin.RevokeSession:output_type -> gatehouse.admin.v1.RevokeSessionResponse
+	46, // 99: gatehouse.admin.v1.Admin.ListConsents:output_type -> gatehouse.admin.v1.ListConsentsResponse
+	48, // 100: gatehouse.admin.v1.Admin.RevokeConsent:output_type -> gatehouse.admin.v1.RevokeConsentResponse
+	51, // 101: gatehouse.admin.v1.Admin.ListEvents:output_type -> gatehouse.admin.v1.ListEventsResponse
+	53, // 102: gatehouse.admin.v1.Admin.VerifyEvents:output_type -> gatehouse.admin.v1.VerifyEventsResponse
+	55, // 103: gatehouse.admin.v1.Admin.Backup:output_type -> gatehouse.admin.v1.BackupResponse
+	56, // 104: gatehouse.admin.v1.Admin.CreateUser:output_type -> gatehouse.admin.v1.CreateUserResponse
+	58, // 105: gatehouse.admin.v1.Admin.ListUsers:output_type -> gatehouse.admin.v1.ListUsersResponse
+	60, // 106: gatehouse.admin.v1.Admin.DeleteUser:output_type -> gatehouse.admin.v1.DeleteUserResponse
+	62, // 107: gatehouse.admin.v1.Admin.SetUserPassword:output_type -> gatehouse.admin.v1.SetUserPasswordResponse
+	64, // 108: gatehouse.admin.v1.Admin.RevokeUser:output_type -> gatehouse.admin.v1.RevokeUserResponse
+	66, // 109: gatehouse.admin.v1.Admin.RevokeClient:output_type -> gatehouse.admin.v1.RevokeClientResponse
+	69, // 110: gatehouse.admin.v1.Admin.ListKeys:output_type -> gatehouse.admin.v1.ListKeysResponse
+	71, // 111: gatehouse.admin.v1.Admin.RotateKeys:output_type -> gatehouse.admin.v1.RotateKeysResponse
+	73, // 112: gatehouse.admin.v1.Admin.PurgeKey:output_type -> gatehouse.admin.v1.PurgeKeyResponse
+	81, // [81:113] is the sub-list for method output_type
+	49, // [49:81] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_gatehouse_admin_v1_admin_proto_init() }
@@ -1779,7 +4570,7 @@ func file_gatehouse_admin_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gatehouse_admin_v1_admin_proto_rawDesc), len(file_gatehouse_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   29,
+			NumMessages:   72,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1,0 +1,221 @@
+package admin
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
+
+	"gatehouse.dev/gatehouse/issuer/store"
+	adminv1 "gatehouse.dev/gatehouse/proto/gatehouse/admin/v1"
+)
+
+func mask(paths ...string) *fieldmaskpb.FieldMask { return &fieldmaskpb.FieldMask{Paths: paths} }
+
+func (f fixture) group(t *testing.T, name string, roles ...string) {
+	t.Helper()
+	if _, err := f.CreateGroup(t.Context(), &adminv1.CreateGroupRequest{Group: &adminv1.Group{Name: name, Roles: roles}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestClientUpdate(t *testing.T) {
+	f := newFixture(t)
+	made, err := f.CreateClient(t.Context(), &adminv1.CreateClientRequest{Client: robot()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	update := func(c *adminv1.Client, paths ...string) (*adminv1.Client, error) {
+		c.Id = "robot"
+		answer, err := f.UpdateClient(t.Context(), &adminv1.UpdateClientRequest{Client: c, UpdateMask: mask(paths...)})
+		return answer.GetClient(), err
+	}
+	c, err := update(&adminv1.Client{Name: "The robot", Scopes: []string{"write:orders"}}, "name")
+	if err != nil || c.GetName() != "The robot" || !slices.Equal(c.GetScopes(), []string{"read:orders"}) {
+		t.Errorf("only the name was to change: %v, %v", c, err)
+	}
+	if c, err = update(&adminv1.Client{Scopes: []string{"write:orders"}, Disabled: true}, "scopes", "disabled"); err != nil || !c.GetDisabled() || c.GetName() != "The robot" {
+		t.Errorf("then scopes and standing: %v, %v", c, err)
+	}
+	if stored, _ := f.db.Client(t.Context(), "robot"); !stored.Secret.Matches(made.GetSecret()) || !stored.Disabled || stored.CreatedAt.IsZero() {
+		t.Errorf("the secret or the rest is lost: %+v", stored)
+	}
+	for path, row := range map[string]struct {
+		client *adminv1.Client
+		says   string
+	}{
+		"scopes":          {&adminv1.Client{Scopes: []string{"fly"}}, `scopes[0]: "fly"`},
+		"grant_types":     {&adminv1.Client{GrantTypes: []string{"implicit"}}, "no grant type"},
+		"redirect_uris":   {&adminv1.Client{RedirectUris: []string{"https://a.example/"}}, "of no use"},
+		"type":            {&adminv1.Client{Type: adminv1.ClientType_CLIENT_TYPE_PUBLIC}, "type: cannot be changed"},
+		"secret_hash":     {&adminv1.Client{SecretHash: "00"}, "cannot be changed"},
+		"self_registered": {&adminv1.Client{SelfRegistered: true}, "cannot be changed"},
+		"nonsense":        {&adminv1.Client{}, "nonsense: cannot be changed"},
+	} {
+		_, err := update(row.client, path)
+		wants(t, path, err, codes.InvalidArgument, row.says)
+	}
+	_, err = update(&adminv1.Client{})
+	wants(t, "no mask", err, codes.InvalidArgument, "update_mask")
+	_, err = f.UpdateClient(t.Context(), &adminv1.UpdateClientRequest{Client: &adminv1.Client{Id: "none"}, UpdateMask: mask("name")})
+	wants(t, "nobody", err, codes.NotFound, "gatehouse client list")
+
+	chosen := strings.Repeat("s", 32)
+	if _, err := f.UpdateClient(t.Context(), &adminv1.UpdateClientRequest{Client: &adminv1.Client{Id: "robot"}, Secret: chosen}); err != nil {
+		t.Error(err)
+	}
+	if stored, _ := f.db.Client(t.Context(), "robot"); !stored.Secret.Matches(chosen) {
+		t.Error("the chosen secret is not the one")
+	}
+	_, err = f.UpdateClient(t.Context(), &adminv1.UpdateClientRequest{Client: &adminv1.Client{Id: "robot"}, Secret: "short"})
+	wants(t, "a short secret", err, codes.InvalidArgument, "secret:", "openssl")
+}
+
+func TestUserUpdate(t *testing.T) {
+	f := newFixture(t)
+	f.group(t, "staff", "approver")
+	if _, err := f.CreateUser(t.Context(), &adminv1.CreateUserRequest{User: alice(), Password: goodPassword}); err != nil {
+		t.Fatal(err)
+	}
+	update := func(u *adminv1.User, paths ...string) (*adminv1.User, error) {
+		answer, err := f.UpdateUser(t.Context(), &adminv1.UpdateUserRequest{Login: "ALICE@example.com", User: u, UpdateMask: mask(paths...)})
+		return answer.GetUser(), err
+	}
+	u, err := update(&adminv1.User{Groups: []string{"staff"}}, "groups")
+	if err != nil || !slices.Equal(u.GetAllRoles(), []string{"approver", "customer"}) || !slices.Equal(u.GetGroups(), []string{"staff"}) {
+		t.Errorf("in the group: %v, %v", u, err)
+	}
+	if last, _ := f.db.LastSequence(t.Context()); last != 0 {
+		t.Error("joining a group logged the user out")
+	}
+	if u, err = update(&adminv1.User{Disabled: true}, "disabled"); err != nil || !u.GetDisabled() || u.GetName() != "Alice" {
+		t.Errorf("disabled: %v, %v", u, err)
+	}
+	for path, row := range map[string]struct {
+		user *adminv1.User
+		says string
+	}{
+		"roles":         {&adminv1.User{Roles: []string{"root"}}, `roles[0]: "root"`},
+		"groups":        {&adminv1.User{Groups: []string{"ghosts"}}, `groups[0]: "ghosts"`},
+		"email":         {&adminv1.User{Email: "nobody"}, "email:"},
+		"login":         {&adminv1.User{}, "login:"},
+		"password_hash": {&adminv1.User{PasswordHash: "plain"}, "password_hash:"},
+		"id":            {&adminv1.User{Id: "usr_x"}, "cannot be changed"},
+		"all_roles":     {&adminv1.User{AllRoles: []string{"root"}}, "cannot be changed"},
+	} {
+		_, err := update(row.user, path)
+		wants(t, path, err, codes.InvalidArgument, row.says)
+	}
+	got, err := f.GetUser(t.Context(), &adminv1.GetUserRequest{Login: "alice@example.com"})
+	if err != nil || got.GetUser().GetPasswordHash() != "" || !slices.Equal(got.GetUser().GetGroups(), []string{"staff"}) {
+		t.Errorf("read: %v, %v", got, err)
+	}
+	if u, err = update(&adminv1.User{Login: "alicia"}, "login"); err != nil || u.GetLogin() != "alicia" {
+		t.Errorf("renamed: %v, %v", u, err)
+	}
+}
+
+// A user can be made with a hash from elsewhere, or without a password; the hash
+// is answered only to who asks for it.
+func TestUsersWithHashes(t *testing.T) {
+	f := newFixture(t)
+	const imported = "$2a$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy"
+	create := func(login, hash string, none bool) error {
+		_, err := f.CreateUser(t.Context(), &adminv1.CreateUserRequest{User: &adminv1.User{Login: login, PasswordHash: hash}, NoPassword: none})
+		return err
+	}
+	if err := create("ada", imported, false); err != nil {
+		t.Error(err)
+	}
+	if err := create("bob", "", true); err != nil {
+		t.Error(err)
+	}
+	wants(t, "a bad hash", create("eve", "$2a$31$"+imported[7:], false), codes.InvalidArgument, "password_hash: it is no bcrypt hash")
+	for withHashes, want := range map[bool]string{true: imported, false: ""} {
+		list, err := f.ListUsers(t.Context(), &adminv1.ListUsersRequest{WithHashes: withHashes})
+		if err != nil || len(list.GetUsers()) != 2 || list.GetUsers()[0].GetPasswordHash() != want {
+			t.Errorf("with hashes %v: %v, %v", withHashes, list, err)
+		}
+	}
+}
+
+func TestGroupLife(t *testing.T) {
+	f := newFixture(t)
+	f.group(t, "staff", "customer")
+	_, err := f.CreateGroup(t.Context(), &adminv1.CreateGroupRequest{Group: &adminv1.Group{Name: "staff"}})
+	wants(t, "a taken name", err, codes.AlreadyExists, `"staff"`)
+	for name, g := range map[string]*adminv1.Group{
+		"name":        {Name: "a b"},
+		"roles[0]":    {Name: "x", Roles: []string{"root"}},
+		"description": {Name: "x", Description: "a\nb"},
+	} {
+		_, err := f.CreateGroup(t.Context(), &adminv1.CreateGroupRequest{Group: g})
+		wants(t, name, err, codes.InvalidArgument, name+":")
+	}
+	updated, err := f.UpdateGroup(t.Context(), &adminv1.UpdateGroupRequest{Name: "staff", Group: &adminv1.Group{Name: "people"}, UpdateMask: mask("name")})
+	if err != nil || updated.GetGroup().GetName() != "people" || !slices.Equal(updated.GetGroup().GetRoles(), []string{"customer"}) {
+		t.Errorf("renamed: %v, %v", updated, err)
+	}
+	_, err = f.UpdateGroup(t.Context(), &adminv1.UpdateGroupRequest{Name: "people", Group: &adminv1.Group{Roles: []string{"root"}}, UpdateMask: mask("roles")})
+	wants(t, "an unknown role", err, codes.InvalidArgument, "roles[0]")
+	if _, err := f.DeleteGroup(t.Context(), &adminv1.DeleteGroupRequest{Name: "people"}); err != nil {
+		t.Error(err)
+	}
+	_, err = f.GetGroup(t.Context(), &adminv1.GetGroupRequest{Name: "people"})
+	wants(t, "a deleted group", err, codes.NotFound, "gatehouse group list")
+}
+
+// Lists come in pages, so that no number of records breaks gRPC's limit.
+func TestListsArePaged(t *testing.T) {
+	f := newFixture(t)
+	for i := range maxPage + 7 {
+		if err := f.db.CreateUser(t.Context(), store.User{ID: fmt.Sprint("usr_", i), Login: store.Login(fmt.Sprint("user", i))}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seen := map[string]bool{}
+	requests := 0
+	for after := ""; ; {
+		list, err := f.ListUsers(t.Context(), &adminv1.ListUsersRequest{After: after, Limit: 1 << 30})
+		if err != nil {
+			t.Fatal(err)
+		}
+		requests++
+		for _, u := range list.GetUsers() {
+			seen[u.GetLogin()] = true
+		}
+		if after = list.GetNext(); after == "" {
+			break
+		}
+	}
+	if len(seen) != maxPage+7 || requests != 2 {
+		t.Errorf("%d users in %d requests", len(seen), requests)
+	}
+}
+
+// What would be refused is told without anything being changed.
+func TestCheckOnly(t *testing.T) {
+	f := newFixture(t)
+	if _, err := f.CreateClient(t.Context(), &adminv1.CreateClientRequest{Client: robot(), CheckOnly: true}); err != nil {
+		t.Error(err)
+	}
+	bad := robot()
+	bad.Scopes = []string{"fly"}
+	_, err := f.CreateClient(t.Context(), &adminv1.CreateClientRequest{Client: bad, CheckOnly: true})
+	wants(t, "a bad client", err, codes.InvalidArgument, "scopes[0]")
+	if _, err := f.CreateUser(t.Context(), &adminv1.CreateUserRequest{User: alice(), Password: goodPassword, CheckOnly: true}); err != nil {
+		t.Error(err)
+	}
+	if _, err := f.CreateGroup(t.Context(), &adminv1.CreateGroupRequest{Group: &adminv1.Group{Name: "staff"}, CheckOnly: true}); err != nil {
+		t.Error(err)
+	}
+	if head, _, err := f.db.VerifyEvents(t.Context(), store.EventHead{}, 10); err != nil || head.Sequence != keyEvents {
+		t.Errorf("something was changed: %v, %v", head, err)
+	}
+}
+
+// keyEvents are the records of the ring's first key.
+const keyEvents = 1
