@@ -54,6 +54,7 @@ func (b *Browser) Open(address string) {
 
 func (b *Browser) show(request *http.Request) {
 	b.t.Helper()
+	request.Header.Set("Accept", "text/html")
 	response, err := b.client.Do(request)
 	if err != nil {
 		b.t.Fatal(err)

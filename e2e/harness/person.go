@@ -31,6 +31,13 @@ func (s *System) AddShop(t testing.TB, id string, scopes ...string) Client {
 	return Client{ID: id, Secret: s.addClient(t, id, scopes, "--redirect-uri", callback)}
 }
 
+// AddLogin registers a confidential client that people log in to and that
+// redirects to an address of the test's own; flags are more of `client add`.
+func (s *System) AddLogin(t testing.TB, id, redirect string, scopes []string, flags ...string) Client {
+	t.Helper()
+	return Client{ID: id, Secret: s.addClient(t, id, scopes, append(flags, "--redirect-uri", redirect)...)}
+}
+
 // Authorization is a fresh request of a shop's.
 func (s *System) Authorization(shop Client, scopes ...string) Authorization {
 	return Authorization{
