@@ -41,8 +41,9 @@ var readHeaders = []string{
 const settable = `x-gatehouse-[a-z-]+|gatehouse-assertion|x-envoy-upstream-stream-duration-ms`
 
 // checkFilter asks an authorizer about each request, and lets none through
-// without its word.
-func checkFilter() *authzv3.ExtAuthz {
+// without its word. It carries readHeaders and the credential's, if that is
+// none of them.
+func checkFilter(credential ...string) *authzv3.ExtAuthz {
 	return &authzv3.ExtAuthz{
 		Services: &authzv3.ExtAuthz_GrpcService{GrpcService: &corev3.GrpcService{
 			TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{
@@ -56,7 +57,7 @@ func checkFilter() *authzv3.ExtAuthz {
 		ValidateMutations:              true,
 		DecoderHeaderMutationRules:     mutationRules(),
 		EncodeRawHeaders:               true, // duplicates stay apart
-		AllowedHeaders:                 oneOf(readHeaders),
+		AllowedHeaders:                 oneOf(slices.Concat(readHeaders, credential)),
 		EnableDynamicMetadataIngestion: yes(),
 		MaxDeniedResponseBodyBytes:     maxDenial,
 	}
@@ -125,12 +126,16 @@ func (in *Inputs) authorizers(group string) *clusterv3.Cluster {
 // all of a cluster or mutual TLS to all, and a Unix socket is for the edge on
 // its machine.
 func (in *Inputs) authzOf(group string) []string {
-	overTLS := func(address string) bool { _, unix := serve.UnixPath(address); return !unix }
-	overUnix := func(address string) bool { return !overTLS(address) }
-	if group == envoy.EdgeGroup && slices.ContainsFunc(in.Authz, overUnix) {
-		return slices.DeleteFunc(slices.Clone(in.Authz), overTLS)
+	tls := in.overTLS()
+	if group != envoy.EdgeGroup || len(tls) == len(in.Authz) {
+		return tls
 	}
-	return slices.DeleteFunc(slices.Clone(in.Authz), overUnix)
+	return slices.DeleteFunc(slices.Clone(in.Authz), func(a string) bool { return slices.Contains(tls, a) })
+}
+
+// overTLS are the authorizers on HOST:PORT.
+func (in *Inputs) overTLS() []string {
+	return slices.DeleteFunc(slices.Clone(in.Authz), func(a string) bool { _, unix := serve.UnixPath(a); return unix })
 }
 
 // authzAddress turns the cluster to mutual TLS, and to names, where the address

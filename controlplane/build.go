@@ -10,6 +10,7 @@ import (
 	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	"google.golang.org/protobuf/proto"
 
+	"gatehouse.dev/gatehouse/envoy"
 	"gatehouse.dev/gatehouse/internal/conf"
 )
 
@@ -32,6 +33,9 @@ type Inputs struct {
 	AuthzIdentity string
 	// Policies are the known policies; nil: unknown, not checked.
 	Policies []string
+	// Denied are the SPIFFE ids of revoked workloads: nobody lets them in, and
+	// nobody calls them.
+	Denied []string
 }
 
 // Snapshot is what a node group's Envoys shall have: immutable, and the same
@@ -40,8 +44,9 @@ type Snapshot struct {
 	// Version is a digest of all of it.
 	Version string
 
-	gateway Gateway
-	types   map[string]map[string]*discoveryv3.Resource // by type URL and name
+	// in is what it was made of.
+	in    *Inputs
+	types map[string]map[string]*discoveryv3.Resource // by type URL and name
 	// needed are the secrets that clusters need before they take requests.
 	needed []string
 	// resolved are the clusters with names that Envoy must resolve first.
@@ -58,22 +63,27 @@ const (
 
 var allTypes = []string{clusterType, secretType, listenerType, routeType}
 
-// Build compiles a gateway configuration into Envoy resources. The error of an
-// invalid Gateway is its conf.Violations, with keys under "gateway".
-func Build(in Inputs) (s *Snapshot, err error) {
+// Build compiles a gateway configuration into the Envoy resources of each node
+// group: the edge, and each service with a sidecar. A group gets what it needs
+// and nothing of another's. The error of an invalid Gateway is its
+// conf.Violations, with keys under "gateway".
+func Build(in Inputs) (groups map[string]*Snapshot, err error) {
 	if err := in.validate(); err != nil {
 		return nil, err
 	}
 	defer func() {
 		if failed, ok := recover().(packError); ok {
-			s, err = nil, failed.error
+			groups, err = nil, failed.error
 		}
 	}()
-	parts := in.parts()
-	if err := parts.check(); err != nil {
-		return nil, fmt.Errorf("checking the generated configuration: %w", err)
+	groups, same := map[string]*Snapshot{}, resources{}
+	for name, parts := range in.groups() {
+		if err := parts.check(); err != nil {
+			return nil, fmt.Errorf("checking the generated configuration of %s: %w", name, err)
+		}
+		groups[name] = parts.snapshot(&in, same)
 	}
-	return parts.snapshot(in.Gateway), nil
+	return groups, nil
 }
 
 func (in *Inputs) validate() error {
@@ -92,6 +102,8 @@ func (in *Inputs) validate() error {
 		return errors.New("building without a trust domain")
 	case len(in.Authz) == 0:
 		return errors.New("building without an authorizer: name one in controlplane.authz")
+	case in.Gateway.HasSidecars() && len(in.overTLS()) == 0:
+		return errors.New("building sidecars without an authorizer on HOST:PORT: name one in controlplane.authz")
 	}
 	return checkPair(in.Certificate, in.Key)
 }
@@ -106,7 +118,18 @@ func (p parts) add(typeURL, name string, m proto.Message) {
 	p[typeURL][name] = m
 }
 
-func (in *Inputs) parts() parts {
+// groups are the resources of each node group, by its name.
+func (in *Inputs) groups() map[string]parts {
+	groups := map[string]parts{envoy.EdgeGroup: in.edge()}
+	for name, service := range in.Gateway.Services {
+		if service.Sidecar != nil {
+			groups[envoy.ServiceGroup(name)] = in.sidecar(name)
+		}
+	}
+	return groups
+}
+
+func (in *Inputs) edge() parts {
 	p := parts{}
 	for name, c := range in.clusters() {
 		p.add(clusterType, name, c)
@@ -121,16 +144,29 @@ func (in *Inputs) parts() parts {
 	return p
 }
 
-func (p parts) snapshot(g Gateway) *Snapshot {
-	s := &Snapshot{gateway: g, types: map[string]map[string]*discoveryv3.Resource{}, needed: p.neededSecrets(), resolved: p.resolvedClusters()}
+// resources are those that a Build has made, by their type, name and version:
+// groups share the equal ones.
+type resources map[[3]string]*discoveryv3.Resource
+
+func (all resources) of(typeURL, name string, m proto.Message) *discoveryv3.Resource {
+	body := pack(m)
+	version := digest(body.GetValue())
+	key := [3]string{typeURL, name, version}
+	if all[key] == nil {
+		all[key] = &discoveryv3.Resource{Name: name, Version: version, Resource: body}
+	}
+	return all[key]
+}
+
+func (p parts) snapshot(in *Inputs, same resources) *Snapshot {
+	s := &Snapshot{in: in, types: map[string]map[string]*discoveryv3.Resource{}, needed: p.neededSecrets(), resolved: p.resolvedClusters()}
 	var all [][]byte
 	for _, typeURL := range allTypes {
 		s.types[typeURL] = map[string]*discoveryv3.Resource{}
 		for _, name := range sortedKeys(p[typeURL]) {
-			body := pack(p[typeURL][name])
-			version := digest(body.GetValue())
-			s.types[typeURL][name] = &discoveryv3.Resource{Name: name, Version: version, Resource: body}
-			all = append(all, []byte(typeURL), []byte(name), []byte(version))
+			r := same.of(typeURL, name, p[typeURL][name])
+			s.types[typeURL][name] = r
+			all = append(all, []byte(typeURL), []byte(name), []byte(r.GetVersion()))
 		}
 	}
 	s.Version = digest(slices.Concat(all)...)

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"encoding/base64"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 
 	"gatehouse.dev/gatehouse/envoy"
@@ -17,22 +19,74 @@ import (
 // The same configuration is the same bytes, whatever the order of maps, and of
 // lists whose order says nothing.
 func TestBuildIsDeterministic(t *testing.T) {
-	text := string(readFile(t, "testdata/routes.in.yaml"))
-	want := build(t, testInputs(t, readGateway(t, text)))
-	for i := range 100 {
-		g := readGateway(t, text)
-		permute(&g, i)
-		got := build(t, testInputs(t, g))
-		if got.Version != want.Version {
-			t.Fatalf("build %d has another version", i)
+	for _, file := range []string{"testdata/routes.in.yaml", "testdata/mesh.in.yaml"} {
+		text := string(readFile(t, file))
+		inputs := func(g Gateway) Inputs {
+			in := testInputs(t, g)
+			in.Authz = []string{"unix:/run/authz.sock", "10.0.0.8:9500"}
+			return in
 		}
-		for _, typeURL := range allTypes {
-			for name, r := range want.types[typeURL] {
-				if !bytes.Equal(r.GetResource().GetValue(), got.types[typeURL][name].GetResource().GetValue()) {
-					t.Fatalf("build %d: %s %s has other bytes", i, typeURL, name)
-				}
+		want := buildAll(t, inputs(readGateway(t, text)))
+		for i := range 50 {
+			g := readGateway(t, text)
+			permute(&g, i)
+			for group, got := range buildAll(t, inputs(g)) {
+				sameBytes(t, fmt.Sprintf("%s, build %d of %s", file, i, group), want[group], got)
 			}
 		}
+	}
+}
+
+func sameBytes(t *testing.T, what string, want, got *Snapshot) {
+	t.Helper()
+	if got.Version != want.Version {
+		t.Fatalf("%s has another version", what)
+	}
+	for _, typeURL := range allTypes {
+		for name, r := range want.types[typeURL] {
+			if !bytes.Equal(r.GetResource().GetValue(), got.types[typeURL][name].GetResource().GetValue()) {
+				t.Fatalf("%s: %s %s has other bytes", what, typeURL, name)
+			}
+		}
+	}
+}
+
+// meshInputs are those of the golden mesh.
+func meshInputs(t *testing.T) Inputs {
+	in := testInputs(t, readGateway(t, string(readFile(t, "testdata/mesh.in.yaml"))))
+	in.Authz = append(in.Authz, "10.0.0.8:9500")
+	return in
+}
+
+// Groups share what is equal, have nothing of another's, and none but the edge
+// has its key.
+func TestGroupsHaveTheirOwn(t *testing.T) {
+	groups := buildAll(t, meshInputs(t))
+	names := map[string]string{}
+	for group, s := range groups {
+		var all []string
+		for _, typeURL := range allTypes {
+			for _, name := range sortedKeys(s.types[typeURL]) {
+				all = append(all, strings.ToLower(kindOf(typeURL))+" "+name)
+			}
+		}
+		names[group] = strings.Join(all, ", ")
+	}
+	want := map[string]string{
+		"edge":            "cluster authz, cluster service/orders, cluster service/profile, cluster service/site, secret edge, listener edge, routeconfiguration edge",
+		"service/orders":  "cluster authz, cluster service/orders, cluster service/profile, listener inbound, listener outbound, routeconfiguration inbound, routeconfiguration outbound",
+		"service/profile": "cluster authz, cluster service/profile, listener inbound, routeconfiguration inbound",
+		"service/reports": "cluster authz, cluster service/orders, cluster service/profile, listener outbound, routeconfiguration outbound",
+	}
+	if diff := cmp.Diff(want, names); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	edge, orders, profile := groups["edge"].types[clusterType], groups["service/orders"].types[clusterType], groups["service/profile"].types[clusterType]
+	if edge["service/profile"] != orders["service/profile"] || orders[authzCluster] != profile[authzCluster] {
+		t.Error("equal resources are not shared")
+	}
+	if edge["service/orders"].GetVersion() == orders["service/orders"].GetVersion() {
+		t.Error("orders' own sidecar leads to itself")
 	}
 }
 
@@ -44,7 +98,6 @@ func permute(g *Gateway, i int) {
 		name := names[(j+i)%len(names)]
 		services[name] = g.Services[name]
 	}
-	g.Services = services
 	turn := func(list []string) []string {
 		if len(list) == 0 {
 			return list
@@ -52,6 +105,14 @@ func permute(g *Gateway, i int) {
 		k := i % len(list)
 		return slices.Concat(list[k:], list[:k])
 	}
+	for name, s := range services {
+		s.AllowFrom, s.Routes = turn(s.AllowFrom), slices.Clone(s.Routes)
+		for j := range s.Routes {
+			s.Routes[j].Scopes, s.Routes[j].Methods = turn(s.Routes[j].Scopes), turn(s.Routes[j].Methods)
+		}
+		services[name] = s
+	}
+	g.Services = services
 	g.Issuers = turn(g.Issuers)
 	for j := range g.Routes {
 		g.Routes[j].Scopes, g.Routes[j].Methods = turn(g.Routes[j].Scopes), turn(g.Routes[j].Methods)
@@ -81,10 +142,11 @@ func TestBuildRefuses(t *testing.T) {
 		spoil func(*Inputs)
 		want  string
 	}{
-		"an invalid gateway":        {func(in *Inputs) { in.Gateway.Routes[0].Service = "x" }, "gateway.routes[0].service"},
-		"an unknown policy":         {func(in *Inputs) { in.Policies = []string{"other"} }, `gateway.routes[1].policy: "orders.approve" is no policy that is there`},
-		"no rule key":               {func(in *Inputs) { in.Signer = nil }, "rule key"},
-		"no authorizer":             {func(in *Inputs) { in.Authz = nil }, "controlplane.authz"},
+		"an invalid gateway": {func(in *Inputs) { in.Gateway.Routes[0].Service = "x" }, "gateway.routes[0].service"},
+		"an unknown policy":  {func(in *Inputs) { in.Policies = []string{"other"} }, `gateway.routes[1].policy: "orders.approve" is no policy that is there`},
+		"no rule key":        {func(in *Inputs) { in.Signer = nil }, "rule key"},
+		"no authorizer":      {func(in *Inputs) { in.Authz = nil }, "controlplane.authz"},
+		"sidecars without authorizers that they reach": {func(in *Inputs) { in.Gateway = meshInputs(t).Gateway }, "on HOST:PORT"},
 		"no trust domain":           {func(in *Inputs) { in.TrustDomain = "" }, "trust domain"},
 		"no certificate":            {func(in *Inputs) { in.Certificate = nil }, "gateway.tls"},
 		"another certificate's key": {func(in *Inputs) { in.Key = otherKey(t) }, "gateway.tls"},
@@ -118,7 +180,7 @@ func TestRules(t *testing.T) {
 		want.Service = "orders"
 		want.NodeIdentities = []string{"spiffe://gatehouse.local/gateway/edge"}
 		want.TokenSources = []rulev1.TokenSource{rulev1.TokenSource_TOKEN_SOURCE_AUTHORIZATION_BEARER}
-		encoded := signer.sign(ruleOf(&g, &g.Routes[i], "gatehouse.local"))
+		encoded := signer.sign(edgeRule(&g, &g.Routes[i], "gatehouse.local"))
 		raw, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
 		if err != nil {
 			t.Fatal(err)

@@ -11,7 +11,7 @@ import (
 // "gateway.routes[orders-list].scopes". Routes are told by their ids, so that
 // one more in front changes no other.
 func changedKeys(before, after *Snapshot) []string {
-	keys := structKeys("gateway", reflect.ValueOf(before.gateway), reflect.ValueOf(after.gateway))
+	keys := structKeys("gateway", reflect.ValueOf(before.in.Gateway), reflect.ValueOf(after.in.Gateway))
 	if a, b := before.types[secretType][edgeSecret], after.types[secretType][edgeSecret]; a.GetVersion() != b.GetVersion() {
 		keys = append(keys, "gateway.tls (the files)")
 	}

@@ -28,7 +28,7 @@ func TestChangedKeys(t *testing.T) {
 		text := string(readFile(t, "testdata/routes.in.yaml"))
 		a, b := readGateway(t, text), readGateway(t, text)
 		row.edit(&b)
-		if diff := cmp.Diff(row.want, changedKeys(&Snapshot{gateway: a}, &Snapshot{gateway: b})); diff != "" {
+		if diff := cmp.Diff(row.want, changedKeys(&Snapshot{in: &Inputs{Gateway: a}}, &Snapshot{in: &Inputs{Gateway: b}})); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}

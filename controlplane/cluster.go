@@ -36,10 +36,44 @@ func (in *Inputs) clusters() map[string]*clusterv3.Cluster {
 		all[issuerCluster] = backendCluster(issuerCluster, in.Gateway.Issuer.URL, nil)
 	}
 	for name, service := range in.Gateway.Services {
-		cluster := serviceCluster(name)
-		all[cluster] = backendCluster(cluster, service.URL, in.Authorities[name])
+		// Others reach what has a sidecar only where they have a route to it.
+		if service.Sidecar == nil || len(in.Gateway.routesTo(name)) > 0 {
+			in.addService(all, name)
+		}
 	}
 	return all
+}
+
+// addService adds the way to a service, unless the service was revoked: without
+// its cluster the connections to it end as well.
+func (in *Inputs) addService(all map[string]*clusterv3.Cluster, name string) {
+	if !in.denied(envoy.ServiceIdentity(in.TrustDomain, name)) {
+		all[serviceCluster(name)] = in.toService(name)
+	}
+}
+
+// toService leads to a service from another machine's point of view: to its
+// sidecar, else to itself.
+func (in *Inputs) toService(name string) *clusterv3.Cluster {
+	service := in.Gateway.Services[name]
+	if !service.inbound() {
+		return in.itself(name)
+	}
+	at, err := splitHostPort(service.Sidecar.Address)
+	if err != nil {
+		panic(packError{err})
+	}
+	cluster := newCluster(serviceCluster(name), httpVersion(backend{http2: true}))
+	leadTo(cluster, at.host, at.port)
+	if cluster.TransportSocket, err = envoy.MutualTLS(envoy.ServiceIdentity(in.TrustDomain, name)); err != nil {
+		panic(packError{err})
+	}
+	return cluster
+}
+
+// itself leads to where a service listens, without its sidecar.
+func (in *Inputs) itself(name string) *clusterv3.Cluster {
+	return backendCluster(serviceCluster(name), in.Gateway.Services[name].URL, in.Authorities[name])
 }
 
 // backendCluster leads to a back end; Validate has parsed the URL before.
@@ -49,15 +83,19 @@ func backendCluster(name, url string, authorities []byte) *clusterv3.Cluster {
 		panic(packError{err})
 	}
 	cluster := newCluster(name, httpVersion(b))
-	cluster.LoadAssignment.Endpoints = endpoints(socket(b.host, b.port))
-	if b.isName() {
-		cluster.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STRICT_DNS}
-		cluster.DnsLookupFamily = clusterv3.Cluster_V4_PREFERRED
-	}
+	leadTo(cluster, b.host, b.port)
 	if b.tls {
 		cluster.TransportSocket = serviceTLS(b, authorities)
 	}
 	return cluster
+}
+
+func leadTo(cluster *clusterv3.Cluster, host string, port uint32) {
+	cluster.LoadAssignment.Endpoints = endpoints(socket(host, port))
+	if (backend{host: host}).isName() {
+		cluster.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STRICT_DNS}
+		cluster.DnsLookupFamily = clusterv3.Cluster_V4_PREFERRED
+	}
 }
 
 func newCluster(name string, protocol *httpv3.HttpProtocolOptions) *clusterv3.Cluster {

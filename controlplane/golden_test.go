@@ -15,6 +15,7 @@ import (
 	"go.yaml.in/yaml/v4"
 	"google.golang.org/protobuf/encoding/protojson"
 
+	"gatehouse.dev/gatehouse/envoy"
 	"gatehouse.dev/gatehouse/internal/conf"
 )
 
@@ -59,17 +60,24 @@ func testInputs(t *testing.T, g Gateway) Inputs {
 	return in
 }
 
+// build is the edge's snapshot.
 func build(t *testing.T, in Inputs) *Snapshot {
 	t.Helper()
-	s, err := Build(in)
+	return buildAll(t, in)[envoy.EdgeGroup]
+}
+
+func buildAll(t *testing.T, in Inputs) map[string]*Snapshot {
+	t.Helper()
+	groups, err := Build(in)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s
+	return groups
 }
 
-// Each NAME.in.yaml is a gateway, and NAME.out.yaml all that it becomes; each is
-// also what the real Envoy takes.
+// Each NAME.in.yaml is a gateway, and NAME.out.yaml all that it becomes for the
+// edge, NAME.GROUP.out.yaml for another group; each is also what the real Envoy
+// takes.
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.in.yaml")
 	if err != nil || len(files) == 0 {
@@ -81,10 +89,20 @@ func TestGolden(t *testing.T) {
 			in := testInputs(t, readGateway(t, string(readFile(t, file))))
 			if strings.HasSuffix(name, "-mtls") {
 				in.Authz = []string{"authz-0.internal:9500", "10.0.0.8:9500"}
+			} else if in.Gateway.HasSidecars() {
+				in.Authz = append(in.Authz, "10.0.0.8:9500")
 			}
-			s := build(t, in)
-			compareGolden(t, strings.TrimSuffix(file, ".in.yaml")+".out.yaml", toYAML(t, s))
-			acceptedByEnvoy(t, s)
+			if name == "denied" {
+				in.Denied = []string{"spiffe://gatehouse.local/service/profile"}
+			}
+			for group, s := range buildAll(t, in) {
+				suffix := "." + strings.ReplaceAll(group, "/", "-")
+				if group == envoy.EdgeGroup {
+					suffix = ""
+				}
+				compareGolden(t, strings.TrimSuffix(file, ".in.yaml")+suffix+".out.yaml", toYAML(t, s))
+				acceptedByEnvoy(t, s)
+			}
 		})
 	}
 }

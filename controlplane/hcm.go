@@ -6,6 +6,8 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+
+	"gatehouse.dev/gatehouse/envoy"
 )
 
 const routerFilter = "envoy.filters.http.router"
@@ -68,7 +70,7 @@ func limit(m *hcmv3.HttpConnectionManager) {
 // stays unset: present but empty it makes loopback clients internal, whose
 // x-envoy-* are obeyed.
 func trustNothing(m *hcmv3.HttpConnectionManager) {
-	m.EarlyHeaderMutationExtensions = []*corev3.TypedExtensionConfig{earlyStrip()}
+	m.EarlyHeaderMutationExtensions = []*corev3.TypedExtensionConfig{earlyStrip(envoy.AssertionHeader)}
 	m.UseRemoteAddress = yes()
 	m.ForwardClientCertDetails = hcmv3.HttpConnectionManager_SANITIZE
 	m.AlwaysSetRequestIdInResponse = true

@@ -27,11 +27,15 @@ var misleading = []string{
 }
 
 // earlyStrip removes, before routing and before every filter, what only we may
-// say: identity headers, Envoy's own, and what would mislead a back end.
-func earlyStrip() *corev3.TypedExtensionConfig {
+// say: identity headers, Envoy's own, and what would mislead a back end; and
+// what else is named.
+func earlyStrip(also ...string) *corev3.TypedExtensionConfig {
 	mutation := &earlyv3.HeaderMutation{Mutations: []*mutationv3.HeaderMutation{
-		removePrefix(envoy.HeaderPrefix), remove(envoy.AssertionHeader), removePrefix("x-envoy-"),
+		removePrefix(envoy.HeaderPrefix), removePrefix("x-envoy-"),
 	}}
+	for _, name := range also {
+		mutation.Mutations = append(mutation.Mutations, remove(name))
+	}
 	for _, name := range misleading {
 		mutation.Mutations = append(mutation.Mutations, remove(name))
 	}

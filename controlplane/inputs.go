@@ -12,7 +12,7 @@ func (s *Server) inputs(g Gateway) (Inputs, error) {
 	in := Inputs{
 		Gateway: g, TrustDomain: s.config.TrustDomain, Signer: s.signer,
 		Authorities: map[string][]byte{}, Authz: s.config.Authz, AuthzIdentity: s.config.AuthzIdentity,
-		Policies: s.policies,
+		Policies: s.policies, Denied: s.denied,
 	}
 	var vs conf.Violations
 	in.Certificate = read(&vs, "gateway.tls.certificate", g.TLS.Certificate)

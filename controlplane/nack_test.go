@@ -138,11 +138,11 @@ func TestRefusedRoutesComeBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	broken := in.parts()
+	broken := in.edge()
 	broken[routeType][edgeRoutes].(*routev3.RouteConfiguration).VirtualHosts[0].Routes[1].Match = &routev3.RouteMatch{
 		PathSpecifier: &routev3.RouteMatch_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: "("}},
 	}
-	r.server.groups[envoy.EdgeGroup].publish(broken.snapshot(in.Gateway))
+	r.server.groups[envoy.EdgeGroup].publish(broken.snapshot(&in, resources{}), false)
 	await(t, "Envoy's refusal", func() error {
 		if s := r.status(t); s.Refused == nil || !s.Taken {
 			return fmt.Errorf("%+v", s)

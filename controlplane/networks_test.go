@@ -144,7 +144,7 @@ func testListEdit(t *testing.T, r *rig, file string) {
 	if response, _ := r.ask(t, client, "GET", "/public"); response.StatusCode != 200 {
 		t.Fatalf("before: %d", response.StatusCode)
 	}
-	before := r.server.groups["edge"].goal().types[listenerType]["edge"].GetVersion()
+	before := r.server.goals()["edge"].types[listenerType]["edge"].GetVersion()
 	writeText(t, file, "127.0.0.8\n")
 	r.apply(t, r.gateway)
 	if response, _ := r.ask(t, client, "GET", "/public"); response.StatusCode != 403 {
@@ -153,7 +153,7 @@ func testListEdit(t *testing.T, r *rig, file string) {
 	if response, _ := r.ask(t, r.from(t, "127.0.0.7"), "GET", "/public"); response.StatusCode != 200 {
 		t.Errorf("what is no longer listed: %d", response.StatusCode)
 	}
-	if r.server.groups["edge"].goal().types[listenerType]["edge"].GetVersion() != before {
+	if r.server.goals()["edge"].types[listenerType]["edge"].GetVersion() != before {
 		t.Error("the listener changed, which drains connections")
 	}
 }

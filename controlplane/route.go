@@ -11,6 +11,8 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"gatehouse.dev/gatehouse/envoy"
 )
 
 // Names of the generator's own routes; no configured route may have them.
@@ -35,9 +37,7 @@ const ambiguous = `(?i).*(;|%3b).*`
 // configured routes, and 404 last, so that every request has a route and with
 // it a rule or none on purpose: ext_authz does not run where no route matches.
 func (in *Inputs) edgeRoutes() *routev3.RouteConfiguration {
-	routes := []*routev3.Route{refuse(ambiguousRoute, 400, "Bad Request", &routev3.RouteMatch{
-		PathSpecifier: &routev3.RouteMatch_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: ambiguous}},
-	})}
+	routes := []*routev3.Route{refuseAmbiguous()}
 	if in.Gateway.hasIssuer() {
 		routes = append(routes, in.issuerRoutes()...)
 	}
@@ -52,6 +52,12 @@ func (in *Inputs) edgeRoutes() *routev3.RouteConfiguration {
 		ResponseHeadersToAdd:    hsts(*in.Gateway.HSTSMaxAge),
 		TypedPerFilterConfig:    in.everywhere(),
 	}
+}
+
+func refuseAmbiguous() *routev3.Route {
+	return refuse(ambiguousRoute, 400, "Bad Request", &routev3.RouteMatch{
+		PathSpecifier: &routev3.RouteMatch_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: ambiguous}},
+	})
 }
 
 // everywhere are the filter settings of all routes.
@@ -95,6 +101,9 @@ func (in *Inputs) route(r *Route) *routev3.Route {
 	if err != nil {
 		panic(packError{err})
 	}
+	if in.denied(envoy.ServiceIdentity(in.TrustDomain, r.Service)) {
+		return refuse(r.ID, 503, "Service Unavailable", match(pattern, r.Methods))
+	}
 	route := &routev3.Route{
 		Name:                 r.ID,
 		Match:                match(pattern, r.Methods),
@@ -102,7 +111,7 @@ func (in *Inputs) route(r *Route) *routev3.Route {
 		TypedPerFilterConfig: map[string]*anypb.Any{extAuthz: unchecked()},
 	}
 	if !r.Public {
-		route.TypedPerFilterConfig[extAuthz] = checked(in.Signer.sign(ruleOf(&in.Gateway, r, in.TrustDomain)))
+		route.TypedPerFilterConfig[extAuthz] = checked(in.Signer.sign(edgeRule(&in.Gateway, r, in.TrustDomain)))
 	}
 	if r.Networks.set() {
 		route.TypedPerFilterConfig[routeNetworks] = in.judge(r.Networks)

@@ -66,10 +66,10 @@ func (s *RuleSigner) sign(rule *rulev1.Rule) string {
 	return base64.RawURLEncoding.EncodeToString(pack(signed).GetValue())
 }
 
-// ruleOf is what a route demands. Lists whose order says nothing are sorted, so
-// that writing them in another order changes nothing.
-func ruleOf(g *Gateway, r *Route, trustDomain string) *rulev1.Rule {
-	return &rulev1.Rule{
+// edgeRule is what a route of the edge demands. Lists whose order says nothing
+// are sorted, so that writing them in another order changes nothing.
+func edgeRule(g *Gateway, r *Route, trustDomain string) *rulev1.Rule {
+	rule := &rulev1.Rule{
 		Route:              r.ID,
 		Service:            r.Service,
 		NodeIdentities:     []string{envoy.EdgeIdentity(trustDomain)},
@@ -78,9 +78,50 @@ func ruleOf(g *Gateway, r *Route, trustDomain string) *rulev1.Rule {
 		Scopes:             ordered(r.Scopes),
 		TokenSources:       []rulev1.TokenSource{rulev1.TokenSource_TOKEN_SOURCE_AUTHORIZATION_BEARER},
 		Policy:             r.Policy,
-		RevocationMaxAgeMs: uint64(g.maxAgeOf(r) / time.Millisecond),
+		RevocationMaxAgeMs: milliseconds(g.maxAgeOf(r)),
+	}
+	if g.Services[r.Service].Sidecar != nil {
+		rule.AssertionAudience = envoy.ServiceIdentity(trustDomain, r.Service)
+	}
+	return rule
+}
+
+// inboundRule is what a service's own sidecar demands: an assertion for this
+// service, from one of the peers.
+func inboundRule(g *Gateway, r *Route, trustDomain string, peers []string) *rulev1.Rule {
+	self := envoy.ServiceIdentity(trustDomain, r.Service)
+	return &rulev1.Rule{
+		Route:              r.ID,
+		Service:            r.Service,
+		NodeIdentities:     []string{self},
+		Issuers:            []string{envoy.AuthzIdentity(trustDomain)},
+		Audience:           self,
+		Scopes:             ordered(r.Scopes),
+		TokenSources:       []rulev1.TokenSource{rulev1.TokenSource_TOKEN_SOURCE_ASSERTION},
+		Policy:             r.Policy,
+		RevocationMaxAgeMs: milliseconds(g.maxAgeOf(r)),
+		Peers:              peers,
 	}
 }
+
+// outboundRule trades the assertion that a service got for one with which it
+// may call another.
+func outboundRule(g *Gateway, caller, target, trustDomain string) *rulev1.Rule {
+	self := envoy.ServiceIdentity(trustDomain, caller)
+	return &rulev1.Rule{
+		Route:              outboundRoute,
+		Service:            target,
+		NodeIdentities:     []string{self},
+		Issuers:            []string{envoy.AuthzIdentity(trustDomain)},
+		Audience:           self,
+		TokenSources:       []rulev1.TokenSource{rulev1.TokenSource_TOKEN_SOURCE_ASSERTION},
+		RevocationMaxAgeMs: milliseconds(g.RevocationMaxAge),
+		AssertionAudience:  envoy.ServiceIdentity(trustDomain, target),
+		Acting:             self,
+	}
+}
+
+func milliseconds(d time.Duration) uint64 { return uint64(d / time.Millisecond) }
 
 func ordered(list []string) []string {
 	sorted := slices.Clone(list)

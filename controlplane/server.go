@@ -26,7 +26,6 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"gatehouse.dev/gatehouse/controlplane/ca"
-	"gatehouse.dev/gatehouse/envoy"
 	"gatehouse.dev/gatehouse/internal/serve"
 )
 
@@ -41,8 +40,11 @@ type Deps struct {
 	Now func() time.Time
 	// KnownPolicies are the names that routes may use; nil: not checked here.
 	KnownPolicies []string
-	// CA is the workload CA, which somebody else runs; nil: there is none.
+	// CA is the workload CA, which somebody else runs; nil: there is none. Its deny list
+	// is the default.
 	CA *ca.Server
+	// DenyList tells of revoked workloads; nil: the CA does, if there is one.
+	DenyList DenyList
 }
 
 // Server is the control plane.
@@ -58,16 +60,22 @@ type Server struct {
 	metrics     *metrics
 	gatherer    prometheus.Gatherer
 	credentials credentials.TransportCredentials
-	groups      map[string]*group // by name
-	stopping    chan struct{}     // closed when streams must end
+	denyList    DenyList
+	stopping    chan struct{} // closed when streams must end
+	moved       chan struct{} // poked when an Envoy has come further, or an edit has
 	// atOnce publishes without the order that keeps requests alive: tests prove
 	// with it that they would notice.
 	atOnce bool
 
-	apply sync.Mutex // one Apply at a time
-	mu    sync.Mutex
-	edit  *Edit // the last edit that was refused; nil: the last one was not
-	ready bool
+	apply sync.Mutex // one change of what groups shall have at a time
+	plan  *plan      // the edit that is on its way to the groups; under apply
+	// denied are the revoked workloads that the groups' goals know of; under apply.
+	denied []string
+
+	mu     sync.Mutex
+	groups map[string]*group // by name
+	edit   *Edit             // the last edit that was refused; nil: the last one was not
+	ready  bool
 }
 
 // New prepares a control plane with its first gateway; it starts nothing.
@@ -87,12 +95,15 @@ func New(config Config, gateway Gateway, deps Deps) (*Server, error) {
 	s := &Server{
 		config: config, signer: signer, policies: deps.KnownPolicies, ca: deps.CA,
 		logger: deps.Logger, now: deps.Now, credentials: credentials,
-		groups: map[string]*group{}, stopping: make(chan struct{}),
+		groups: map[string]*group{}, denyList: deps.DenyList,
+		stopping: make(chan struct{}), moved: make(chan struct{}, 1),
+	}
+	if s.denyList != nil {
+		s.denied = ordered(s.denyList.Denied())
 	}
 	if s.metrics, s.gatherer, err = newMetrics(deps.Registerer); err != nil {
 		return nil, err
 	}
-	s.groups[envoy.EdgeGroup] = newGroup(envoy.EdgeGroup, envoy.EdgeIdentity(config.TrustDomain), s.logger, s.metrics, s.now)
 	return s, s.Apply(context.Background(), gateway)
 }
 
@@ -102,6 +113,9 @@ func (d *Deps) complete() {
 	}
 	if d.Registerer == nil {
 		d.Registerer = prometheus.NewRegistry()
+	}
+	if d.DenyList == nil && d.CA != nil {
+		d.DenyList = d.CA
 	}
 	if d.Now == nil {
 		d.Now = time.Now
@@ -129,6 +143,8 @@ func (s *Server) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return serve.GRPC(ctx, listener, server) })
 	group.Go(func() error { return serve.HTTP(ctx, telemetry, s.telemetry()) })
+	group.Go(func() error { return s.rollOut(ctx) })
+	group.Go(func() error { return s.watchDenied(ctx) })
 	group.Go(func() error {
 		<-ctx.Done()
 		s.setReady(false)
@@ -138,9 +154,13 @@ func (s *Server) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
+// maxPerConnection bounds the streams of one connection; an Envoy needs one.
+const maxPerConnection = 100
+
 func (s *Server) options() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.Creds(s.credentials),
+		grpc.MaxConcurrentStreams(maxPerConnection),
 		// Envoys that went away without a word are noticed…
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
 		// …and their own pings, every 30 s, are no offence.
@@ -158,16 +178,21 @@ func (s *Server) Apply(_ context.Context, gateway Gateway) error {
 		s.Refused(err)
 		return err
 	}
-	snapshot, err := Build(in)
+	snapshots, err := Build(in)
 	if err != nil {
 		s.Refused(err)
 		return err
 	}
 	s.Refused(nil)
-	for _, g := range s.groups {
-		g.publish(snapshot)
-	}
+	s.bring(snapshots)
 	return nil
+}
+
+// group is a node group; nil: there is none of this name.
+func (s *Server) group(name string) *group {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.groups[name]
 }
 
 // Missing says what the control plane lacks before Envoys can be served.

@@ -38,10 +38,12 @@ type session struct {
 	atOnce bool
 
 	target  *Snapshot
+	keep    bool      // what target no longer has stays for now
 	since   time.Time // when target became the goal
 	warm    time.Time // when names of clusters are taken to be resolved
 	gone    time.Time // when the old routes are taken to be unused
-	settled *Snapshot // what the Envoy has, wholly
+	made    *Snapshot // what the Envoy has all of
+	settled *Snapshot // and nothing else
 }
 
 func newSession() *session {
@@ -92,11 +94,20 @@ func (s *session) accepted(sub *subscription, r *response, now time.Time) {
 	}
 }
 
-// aim makes a snapshot the goal.
-func (s *session) aim(target *Snapshot, now time.Time) {
-	if target != s.target {
-		s.target, s.since, s.settled = target, now, nil
+// names are how many resources the Envoy asks for or holds.
+func (s *session) names() (n int) {
+	for _, sub := range s.subs {
+		n += max(len(sub.names), len(sub.held))
 	}
+	return n
+}
+
+// aim makes a snapshot the goal; keep: removing nothing yet.
+func (s *session) aim(target *Snapshot, keep bool, now time.Time) {
+	if target != s.target {
+		s.target, s.since, s.made, s.settled = target, now, nil, nil
+	}
+	s.keep = keep
 }
 
 // next is what is to be sent now, at most one response per type.
@@ -107,7 +118,7 @@ func (s *session) next(now time.Time) (due []*discoveryv3.DeltaDiscoveryResponse
 	late := s.atOnce || now.Sub(s.since) >= patience
 	ready := late || s.clustersReady(now)
 	// Never for being late alone: old routes may still lead there.
-	unused := s.atOnce || ready && s.routesHeld() && !now.Before(s.gone)
+	unused := s.atOnce || ready && !s.keep && s.routesHeld() && !now.Before(s.gone)
 	for _, typeURL := range allTypes {
 		sub := s.subs[typeURL]
 		if sub.silent(s.target, now) {
@@ -160,15 +171,20 @@ func (s *session) routesHeld() bool {
 	return true
 }
 
-// settle notes when the Envoy has all of the target and nothing else.
+// settle notes when the Envoy has all of the target, and when nothing else.
 func (s *session) settle() {
+	surplus := false
 	for _, typeURL := range allTypes {
 		sub := s.subs[typeURL]
-		if !sub.holds(s.target, sortedKeys(s.target.types[typeURL])) || len(sub.surplus(s.target)) > 0 {
+		if !sub.holds(s.target, sortedKeys(s.target.types[typeURL])) {
 			return
 		}
+		surplus = surplus || len(sub.surplus(s.target)) > 0
 	}
-	s.settled = s.target
+	s.made = s.target
+	if !surplus {
+		s.settled = s.target
+	}
 }
 
 // wake is when next may have more to send without a request; zero: not by time

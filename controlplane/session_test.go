@@ -69,7 +69,7 @@ func (e *fakeEnvoy) connect(target *Snapshot) {
 // sent, in rounds.
 func (e *fakeEnvoy) exchange(target *Snapshot) []string {
 	e.log = nil
-	e.session.aim(target, e.now)
+	e.session.aim(target, false, e.now)
 	for range 20 {
 		due := e.session.next(e.now)
 		if len(due) == 0 {
@@ -203,10 +203,10 @@ func TestReconnect(t *testing.T) {
 // A newer edit moves the goal at any point of the way.
 func TestNewerEditWins(t *testing.T) {
 	e := started(t)
-	e.session.aim(after, e.now)
+	e.session.aim(after, false, e.now)
 	due := e.session.next(e.now) // +c/b, not answered yet
 	newest := snapshotOf("c authz=1", "c n=1", "s edge=1", "l edge=1", "r edge=3")
-	e.session.aim(newest, e.now)
+	e.session.aim(newest, false, e.now)
 	expect(t, "while an answer is due", e.exchange(newest))
 	e.answer(due[0])
 	expect(t, "then", e.exchange(newest), "+c/n", "+r/edge")

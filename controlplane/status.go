@@ -21,9 +21,13 @@ type Status struct {
 
 // GroupStatus is one node group.
 type GroupStatus struct {
+	// Identity is the SPIFFE id that its Envoys have proved, whatever the ids are
+	// that they give themselves.
+	Identity string `json:"identity"`
 	// Version is what its Envoys shall have.
 	Version string `json:"version"`
-	// Taken tells whether every connected Envoy has it, and nothing else.
+	// Taken tells whether every connected Envoy has it and nothing else, and no
+	// other version is to follow.
 	Taken bool `json:"taken"`
 	// Refused is the edit that an Envoy refused, after which the last good
 	// version came back.
@@ -79,12 +83,16 @@ func (s *Server) Refused(err error) {
 
 // Status is what the Envoys shall have and what they have.
 func (s *Server) Status() Status {
-	status := Status{Groups: map[string]GroupStatus{}}
-	for name, g := range s.groups {
-		status.Groups[name] = g.status()
-	}
+	s.apply.Lock()
+	defer s.apply.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	status := Status{Groups: map[string]GroupStatus{}}
+	for name, g := range s.groups {
+		group := g.status()
+		group.Taken = group.Taken && s.plan.settled(name, group.Version)
+		status.Groups[name] = group
+	}
 	status.RefusedEdit = s.edit
 	return status
 }
@@ -92,7 +100,7 @@ func (s *Server) Status() Status {
 func (g *group) status() GroupStatus {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	status := GroupStatus{Version: g.target.snapshot.Version, Taken: g.target.done, Nodes: []NodeStatus{}}
+	status := GroupStatus{Identity: g.identity, Version: g.target.snapshot.Version, Taken: g.target.done, Nodes: []NodeStatus{}}
 	if g.refused != nil {
 		status.Refused = &g.refused.nack
 	}

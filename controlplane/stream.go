@@ -13,6 +13,13 @@ import (
 	"gatehouse.dev/gatehouse/internal/serve"
 )
 
+const (
+	// maxNodeID bounds a node's id, in bytes.
+	maxNodeID = 256
+	// maxSubscribed bounds the names that one Envoy may ask for or hold.
+	maxSubscribed = 20_000
+)
+
 type deltaStream = discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer
 
 // DeltaAggregatedResources serves one Envoy until it goes, or we do.
@@ -27,18 +34,24 @@ func (s *Server) DeltaAggregatedResources(stream deltaStream) error {
 	if err != nil {
 		return err
 	}
-	g, node := s.groups[first.GetNode().GetCluster()], first.GetNode().GetId()
-	if g == nil || node == "" || caller != g.identity {
-		s.logger.Warn("a caller may not have the configuration it asks for", "caller", caller, "node", node, "group", first.GetNode().GetCluster())
+	g, node := s.group(first.GetNode().GetCluster()), first.GetNode().GetId()
+	if g == nil || node == "" || len(node) > maxNodeID || caller != g.identity {
+		s.logger.Warn("a caller may not have the configuration it asks for", "caller", caller, "node", short(node), "group", short(first.GetNode().GetCluster()))
 		return status.Error(codes.PermissionDenied, "this identity has no configuration for this node group")
 	}
-	m := g.join(node)
+	m, err := g.join(node)
+	if err != nil {
+		s.logger.Warn("an Envoy is refused", "caller", caller, "node", node, "error", err)
+		return err
+	}
 	defer g.leave(m)
-	s.logger.Info("Envoy connected", "node", node, "group", g.name)
+	s.logger.Info("Envoy connected", "node", node, "group", g.name, "identity", caller)
 	defer s.logger.Info("Envoy disconnected", "node", node, "group", g.name)
 	l := loop{server: s, group: g, member: m, session: newSession(), stream: stream}
 	l.session.atOnce = s.atOnce
-	l.take(first)
+	if err := l.take(first); err != nil {
+		return err
+	}
 	return l.run(ctx, requests, failed)
 }
 
@@ -103,7 +116,9 @@ func (l *loop) run(ctx context.Context, requests <-chan *discoveryv3.DeltaDiscov
 		l.schedule(timer)
 		select {
 		case r := <-requests:
-			l.take(r)
+			if err := l.take(r); err != nil {
+				return err
+			}
 		case <-l.member.wake:
 		case <-timer.C:
 		case err := <-failed:
@@ -113,25 +128,35 @@ func (l *loop) run(ctx context.Context, requests <-chan *discoveryv3.DeltaDiscov
 			return err
 		case <-ctx.Done():
 			return ctx.Err()
+		case err := <-l.member.ended:
+			return err
 		case <-l.server.stopping:
 			return status.Error(codes.Unavailable, "the control plane is going down")
 		}
 	}
 }
 
-func (l *loop) take(r *discoveryv3.DeltaDiscoveryRequest) {
+func (l *loop) take(r *discoveryv3.DeltaDiscoveryRequest) error {
 	if refusal := l.session.receive(r, l.server.now()); refusal != nil {
 		l.group.refuse(l.member, refusal)
 	}
+	if l.session.names() > maxSubscribed {
+		return status.Error(codes.ResourceExhausted, "this Envoy asks for too many names")
+	}
+	return nil
 }
 
 func (l *loop) advance() error {
 	now := l.server.now()
-	l.session.aim(l.group.goal(), now)
+	goal, keep := l.group.goal()
+	l.session.aim(goal, keep, now)
 	for _, response := range l.session.next(now) {
 		if err := l.stream.Send(response); err != nil {
 			return err
 		}
+	}
+	if l.session.made == l.session.target {
+		l.group.made(l.member, l.session.made)
 	}
 	if l.session.settled == l.session.target {
 		l.group.took(l.member, l.session.settled)
@@ -146,3 +171,6 @@ func (l *loop) schedule(timer *time.Timer) {
 		timer.Reset(at.Sub(now))
 	}
 }
+
+// short bounds what a caller makes us log.
+func short(text string) string { return text[:min(len(text), maxNodeID)] }

@@ -7,6 +7,7 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	authzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	rbacfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
@@ -64,6 +65,8 @@ func (w *walk) message(m proto.Message) {
 		w.manager(m)
 	case *authzv3.ExtAuthz:
 		w.failClosed(m)
+	case *listenerv3.FilterChain:
+		w.identified(m)
 	case *tlsv3.SdsSecretConfig:
 		w.secret(m)
 		return
@@ -72,8 +75,8 @@ func (w *walk) message(m proto.Message) {
 	case *tlsv3.UpstreamTlsContext:
 		w.verified(m)
 	case *rbacfilterv3.RBACPerRoute:
-		if m.GetRbac().GetMatcher() == nil {
-			w.fault("has networks that judge nobody")
+		if m.GetRbac().GetMatcher() == nil && m.GetRbac().GetRules() == nil {
+			w.fault("has networks or peers that judge nobody")
 		}
 	}
 	eachChild(m, w.message)
@@ -127,7 +130,7 @@ func (w *walk) manager(m *hcmv3.HttpConnectionManager) {
 
 // order is that of the filters that must have one: who is refused early costs
 // nobody anything, and what counts by identity comes after the check.
-var order = []string{gatewayNetworks, routeNetworks, extAuthz, cookieFilter, trailerFilter, routerFilter}
+var order = []string{peersFilter, gatewayNetworks, routeNetworks, extAuthz, cookieFilter, trailerFilter, routerFilter}
 
 func (w *walk) inOrder(filters []*hcmv3.HttpFilter) {
 	last := -1
@@ -164,10 +167,14 @@ func (w *walk) verified(m *tlsv3.UpstreamTlsContext) {
 func (w *walk) routes(config *routev3.RouteConfiguration, guarded bool) {
 	catchAll := false
 	for _, host := range config.GetVirtualHosts() {
-		if len(host.GetTypedPerFilterConfig()) > 0 {
-			w.fault("virtual host %q has filter settings that its routes would inherit", host.GetName())
+		for name := range host.GetTypedPerFilterConfig() {
+			if name != peersFilter { // whom it admits may be the same for all of a host
+				w.fault("virtual host %q has filter settings that its routes would inherit", host.GetName())
+			}
 		}
+		w.peers(host.GetTypedPerFilterConfig())
 		for _, r := range host.GetRoutes() {
+			w.peers(r.GetTypedPerFilterConfig())
 			w.route(r, guarded)
 		}
 		last := host.GetRoutes()[len(host.GetRoutes())-1]

@@ -69,7 +69,7 @@ func TestValidatorFinds(t *testing.T) {
 		g := readGateway(t, string(readFile(t, "testdata/minimal.in.yaml")))
 		g.Services["tls"] = Service{URL: "https://api.example"}
 		in := testInputs(t, g)
-		p := in.parts()
+		p := in.edge()
 		if err := p.check(); err != nil {
 			t.Fatal(err)
 		}
