@@ -11,6 +11,7 @@ import (
 
 	"gatehouse.dev/gatehouse/issuer/login"
 	"gatehouse.dev/gatehouse/issuer/store"
+	"gatehouse.dev/gatehouse/token"
 )
 
 // authorize is the authorization endpoint (RFC 6749 §3.1). Until the redirect
@@ -22,18 +23,27 @@ func (s *server) authorize(w http.ResponseWriter, r *http.Request) {
 		s.badRequest(w, r, err)
 		return
 	}
+	wasPushed := pushed(f)
+	if wasPushed {
+		if f, err = s.takePushed(r, f); err != nil {
+			s.badRequest(w, r, err)
+			return
+		}
+	}
 	client, err := s.provenClient(r, f)
 	if err != nil {
 		s.badRequest(w, r, err)
 		return
 	}
-	flow, err := s.authorization(r, client, f)
+	flow, err := s.authorization(client, f)
+	if err == nil && s.mustPush(client) && !wasPushed {
+		err = fail(codeInvalidRequest, "the client's requests have to be pushed")
+	}
 	var refused *failure
 	switch {
 	case errors.As(err, &refused):
 		s.audit.denied(r.Context(), client.ID, refused.code)
-		w.Header().Set("Location", s.errorLocation(f.get("redirect_uri"), f.get("state"), refused.code, refused.description))
-		w.WriteHeader(http.StatusSeeOther)
+		s.login.Leave(w, r, s.errorReturn(returnOf(f), refused.code, refused.description))
 	case err != nil:
 		s.badRequest(w, r, err)
 	default:
@@ -81,8 +91,8 @@ func (s *server) badRequest(w http.ResponseWriter, r *http.Request, err error) {
 
 // authorization checks all that the client may be told about, and makes the
 // flow.
-func (s *server) authorization(r *http.Request, client store.Client, f form) (*login.Flow, error) {
-	for _, check := range []func(store.Client, form) error{checkResponse, checkChallenge, checkUnsupported} {
+func (s *server) authorization(client store.Client, f form) (*login.Flow, error) {
+	for _, check := range []func(store.Client, form) error{checkResponse, checkChallenge, checkKey, checkUnsupported} {
 		if err := check(client, f); err != nil {
 			return nil, err
 		}
@@ -94,6 +104,7 @@ func (s *server) authorization(r *http.Request, client store.Client, f form) (*l
 	flow := &login.Flow{
 		ClientID: client.ID, RedirectURI: f.get("redirect_uri"), State: f.get("state"), Nonce: f.get("nonce"),
 		Challenge: f.get("code_challenge"), Scopes: scopes, Resources: resources,
+		FormPost: f.get("response_mode") == modeFormPost, KeyThumbprint: f.get("dpop_jkt"),
 		LoginHint: f.get("login_hint"), UILocales: f.get("ui_locales"), AskConsent: !assured(client, f.get("redirect_uri")),
 	}
 	if err := prompt(flow, f); err != nil {
@@ -115,14 +126,20 @@ func assured(client store.Client, redirectURI string) bool {
 	return client.Type != store.Native || strings.HasPrefix(redirectURI, "https://")
 }
 
+// responseModes are the ways to answer: in the redirect's query, or in a form
+// that the browser posts (OAuth 2.0 Form Post Response Mode).
+var responseModes = []string{"query", modeFormPost}
+
+const modeFormPost = "form_post"
+
 func checkResponse(client store.Client, f form) error {
 	switch {
 	case !f.has("response_type"):
 		return fail(codeInvalidRequest, "response_type is missing")
 	case f.get("response_type") != "code":
 		return fail(codeUnsupportedResponseType, "only the response type code is supported")
-	case f.has("response_mode") && f.get("response_mode") != "query":
-		return fail(codeInvalidRequest, "only the response mode query is supported")
+	case f.has("response_mode") && !slices.Contains(responseModes, f.get("response_mode")):
+		return fail(codeInvalidRequest, "only the response modes query and form_post are supported")
 	case !slices.Contains(client.GrantTypes, grantAuthorizationCode):
 		return fail(codeUnauthorizedClient, "the client may not use this grant type")
 	}
@@ -140,6 +157,14 @@ func checkChallenge(_ store.Client, f form) error {
 		return fail(codeInvalidRequest, "code_challenge_method must be S256")
 	case len(challenge) != 43 || strings.Trim(challenge, challengeAlphabet) != "":
 		return fail(codeInvalidRequest, "code_challenge is not the base64url of a SHA-256")
+	}
+	return nil
+}
+
+// checkKey wants dpop_jkt to be a thumbprint (RFC 9449 §10).
+func checkKey(_ store.Client, f form) error {
+	if f.has("dpop_jkt") && !token.IsThumbprint(f.get("dpop_jkt")) {
+		return fail(codeInvalidRequest, "dpop_jkt is not the base64url of a SHA-256")
 	}
 	return nil
 }
@@ -203,25 +228,6 @@ func prompt(flow *login.Flow, f form) error {
 		flow.MaxAge = &age
 	}
 	return nil
-}
-
-// errorLocation leads back to a proven redirect URI with an error (RFC 6749
-// §4.1.2.1) and the issuer's name (RFC 9207 §2).
-func (s *server) errorLocation(redirectURI, state, code, description string) string {
-	answer := url.Values{"error": {code}}
-	if description != "" {
-		answer.Set("error_description", description)
-	}
-	return s.location(redirectURI, state, answer)
-}
-
-// location adds the answer to the redirect URI's own query.
-func (s *server) location(redirectURI, state string, answer url.Values) string {
-	if state != "" {
-		answer.Set("state", state)
-	}
-	answer.Set("iss", s.config.URL)
-	return appendQuery(redirectURI, answer)
 }
 
 // appendQuery leaves what a redirect URI has as it was registered.

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"gatehouse.dev/gatehouse/issuer/store"
+	"gatehouse.dev/gatehouse/token"
 )
 
 // presentation is how a client presents itself (RFC 6749 §2.3).
@@ -17,25 +18,36 @@ type presentation struct {
 	id     string
 	secret string
 	method string
+	// assertion is that of methodPrivateKeyJWT.
+	assertion *token.ClientAssertion
 }
 
-// Client authentication methods (OpenID Connect Core §9).
+// Client authentication methods (OpenID Connect Core §9, RFC 8705 §2).
+// client_secret_jwt is not offered: a secret that makes MACs would have to be
+// kept in the plain.
 const (
-	methodBasic = "client_secret_basic"
-	methodPost  = "client_secret_post"
-	methodNone  = "none"
+	methodBasic         = "client_secret_basic"
+	methodPost          = "client_secret_post"
+	methodNone          = "none"
+	methodPrivateKeyJWT = "private_key_jwt"
+	methodTLS           = "tls_client_auth"
+	methodSelfSigned    = "self_signed_tls_client_auth"
 )
 
 // presentationOf reads them from a request. Two methods at once are refused
 // (RFC 6749 §2.3).
 func presentationOf(r *http.Request, f form) (c presentation, err error) {
-	if f.has("client_assertion") || f.has("client_assertion_type") {
-		return c, badClient(errors.New("client assertions are not supported"))
-	}
 	headers := r.Header["Authorization"]
+	asserted := f.has("client_assertion") || f.has("client_assertion_type")
 	switch {
+	case asserted && (len(headers) > 0 || f.has("client_secret")):
+		return c, fail(codeInvalidRequest, "the client authenticates in more than one way")
+	case asserted:
+		if c, err = assertionOf(f); err != nil {
+			return c, badClient(err)
+		}
 	case len(headers) == 0 && f.has("client_secret"):
-		c = presentation{f.get("client_id"), f.get("client_secret"), methodPost}
+		c = presentation{id: f.get("client_id"), secret: f.get("client_secret"), method: methodPost}
 	case len(headers) == 0:
 		c = presentation{id: f.get("client_id"), method: methodNone}
 	case len(headers) > 1 || f.has("client_secret"):
@@ -44,9 +56,9 @@ func presentationOf(r *http.Request, f form) (c presentation, err error) {
 		if c, err = basicCredentials(headers[0]); err != nil {
 			return c, badClient(err)
 		}
-		if f.has("client_id") && f.get("client_id") != c.id {
-			return c, fail(codeInvalidRequest, "client_id differs from the one that authenticates")
-		}
+	}
+	if f.has("client_id") && f.get("client_id") != c.id {
+		return c, fail(codeInvalidRequest, "client_id differs from the one that authenticates")
 	}
 	if c.id == "" {
 		return c, badClient(errors.New("the request names no client"))
@@ -80,8 +92,9 @@ func basicCredentials(header string) (c presentation, err error) {
 }
 
 // authenticate is the client that a request comes from. Confidential clients
-// prove it; of public and native ones only the id is known, and a secret from
-// them is refused, for they have none to keep.
+// prove it, each in the one way that it is registered for; of public and native
+// ones only the id is known, and a secret from them is refused, for they have
+// none to keep.
 func (s *server) authenticate(ctx context.Context, r *http.Request, f form) (store.Client, error) {
 	c, err := presentationOf(r, f)
 	if err != nil {
@@ -94,16 +107,32 @@ func (s *server) authenticate(ctx context.Context, r *http.Request, f form) (sto
 	// A zero client takes the same path, so that time does not tell whether
 	// the id exists.
 	matches := client.Secret.Matches(c.secret)
-	switch {
-	case err != nil:
+	if err != nil {
 		return store.Client{}, badClient(errors.New("no such client"))
-	case client.Disabled:
+	}
+	if client.Disabled {
 		return store.Client{}, badClient(errors.New("the client is disabled"))
-	case client.Type == store.Confidential && c.method != methodNone && matches:
-		return client, nil
+	}
+	if err := s.checkProof(ctx, r, client, c, matches); err != nil {
+		return store.Client{}, err
+	}
+	return client, nil
+}
+
+// checkProof holds what a client presents against how it is registered.
+func (s *server) checkProof(ctx context.Context, r *http.Request, client store.Client, c presentation, secretMatches bool) error {
+	bySecret := c.method == methodBasic || c.method == methodPost
+	registered := client.Proof.Method
+	switch {
+	case client.Type == store.Confidential && registered == "" && bySecret && secretMatches:
+		return nil
+	case client.Type == store.Confidential && registered == methodPrivateKeyJWT && c.method == registered:
+		return s.checkAssertion(ctx, client, c.assertion)
+	case client.Type == store.Confidential && (registered == methodTLS || registered == methodSelfSigned) && c.method == methodNone:
+		return s.checkCertificate(r, client)
 	case (client.Type == store.Public || client.Type == store.Native) && c.method == methodNone:
-		return client, nil
+		return nil
 	default:
-		return store.Client{}, badClient(fmt.Errorf("client %q does not prove itself with method %s", client.ID, c.method))
+		return badClient(fmt.Errorf("client %q does not prove itself with method %s", client.ID, c.method))
 	}
 }

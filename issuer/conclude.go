@@ -22,27 +22,28 @@ func (s *server) Grantable(f *login.Flow, roles []string) []string {
 
 // Conclude implements login.Authority: it issues the code, or tells the client
 // why there is none.
-func (s *server) Conclude(ctx context.Context, o login.Outcome) (string, error) {
+func (s *server) Conclude(ctx context.Context, o login.Outcome) (login.Return, error) {
 	f := o.Flow
+	to := returnOfFlow(f)
 	if o.Error != "" {
 		s.audit.denied(ctx, f.ClientID, o.Error)
-		return s.errorLocation(f.RedirectURI, f.State, o.Error, outcomes[o.Error]), nil
+		return s.errorReturn(to, o.Error, outcomes[o.Error]), nil
 	}
 	code := store.NewToken("ghc_")
 	_, err := s.store.CreateCode(ctx, store.Code{
 		Hash: store.HashOf(code), ClientID: f.ClientID, UserID: o.Session.UserID, SessionID: o.Session.ID,
-		RedirectURI: f.RedirectURI, Scopes: o.Scopes, Audience: f.Resources, Nonce: f.Nonce, Challenge: f.Challenge,
+		RedirectURI: f.RedirectURI, Scopes: o.Scopes, Audience: f.Resources, Nonce: f.Nonce, Challenge: f.Challenge, KeyThumbprint: f.KeyThumbprint,
 		AuthTime: o.Session.AuthTime, ExpiresAt: s.now().Add(s.config.CodeLifetime),
 	})
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		// Client, user or session ended while the person looked at the page.
-		return s.errorLocation(f.RedirectURI, f.State, codeAccessDenied, outcomes[codeAccessDenied]), nil
+		return s.errorReturn(to, codeAccessDenied, outcomes[codeAccessDenied]), nil
 	case err != nil:
-		return "", fmt.Errorf("storing an authorization code: %w", err)
+		return login.Return{}, fmt.Errorf("storing an authorization code: %w", err)
 	}
 	s.audit.granted(ctx, o.Session.UserID, f.ClientID, o.Session.ID, o.Scopes)
-	return s.location(f.RedirectURI, f.State, url.Values{"code": {code}}), nil
+	return s.returnWith(to, url.Values{"code": {code}}), nil
 }
 
 // outcomes describe the errors that a flow ends with.

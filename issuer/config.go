@@ -15,8 +15,9 @@ type Config struct {
 	// for a loopback host. Danger: changing it makes every token and every
 	// client's configuration invalid. Default: https://localhost:8443.
 	URL string `yaml:"url"`
-	// The loopback address of the plain HTTP listener that Envoy leads to.
-	// Danger: throttling believes the X-Forwarded-For that comes from there.
+	// Where Envoy leads to (plain HTTP): unix:PATH, a 0600 socket, or a loopback
+	// address. Danger: throttling believes the X-Forwarded-For that comes from
+	// there, and any process of this machine can reach a loopback address.
 	// Default: 127.0.0.1:9400.
 	Listen string `yaml:"listen"`
 	// Where authorizers follow revocations (gRPC): unix:PATH, a 0600 socket, or
@@ -69,6 +70,22 @@ type Config struct {
 	Templates conf.Path `yaml:"templates"`
 	// When signing keys change.
 	Keys KeySchedule `yaml:"keys"`
+	// The URL of the gateway's host for mutual TLS (`gateway.mtls_host`), where
+	// clients show certificates (RFC 8705): https://HOST[:PORT]. It needs
+	// `listen` to be a Unix socket. Default: that of gateway.mtls_host; none,
+	// and no certificates are believed.
+	MTLSURL string `yaml:"mtls_url"`
+	// The PEM authorities that certificates of tls_client_auth clients are
+	// verified against. Danger: each of them can be every such client. Default:
+	// none; then only self_signed_tls_client_auth works.
+	ClientAuthorities conf.Path `yaml:"client_authorities"`
+	// Whether a client's jwks_uri may lead to loopback, private and other
+	// internal addresses, and be http. Danger: whoever registers clients can
+	// then make the issuer fetch from inside. Default: false.
+	InternalClientKeys bool `yaml:"internal_client_keys"`
+	// Whether every authorization request has to be pushed (RFC 9126); else
+	// those of clients alone that are registered so. Default: false.
+	RequirePushedRequests bool `yaml:"require_pushed_authorization_requests"`
 	// The APIs that tokens are for. Default: none; then tokens open nothing but
 	// userinfo.
 	APIs []API `yaml:"apis"`

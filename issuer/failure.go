@@ -3,7 +3,10 @@ package issuer
 import (
 	"encoding/json"
 	"errors"
+	"math"
 	"net/http"
+	"strconv"
+	"time"
 )
 
 // Error codes of OAuth and OpenID Connect.
@@ -25,6 +28,9 @@ const (
 	codeRequestURINotSupported  = "request_uri_not_supported"
 	codeRegistrationNotSupport  = "registration_not_supported"
 	codeServerError             = "server_error"
+	codeTemporarilyUnavailable  = "temporarily_unavailable"
+	codeInvalidProof            = "invalid_dpop_proof" // RFC 9449 §5
+	codeUseNonce                = "use_dpop_nonce"     // RFC 9449 §8
 )
 
 // failure is an error as the caller may see it; cause is for the log alone.
@@ -37,6 +43,8 @@ type failure struct {
 	status int
 	// challenge is the WWW-Authenticate header; empty: none.
 	challenge string
+	// retryAfter is the Retry-After header; zero: none.
+	retryAfter time.Duration
 }
 
 func (f *failure) Error() string {
@@ -89,6 +97,9 @@ func writeFailure(w http.ResponseWriter, f *failure) {
 	}
 	if f.challenge != "" {
 		w.Header().Set("WWW-Authenticate", f.challenge)
+	}
+	if f.retryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(f.retryAfter.Seconds()))))
 	}
 	body := map[string]string{"error": f.code}
 	if f.description != "" {

@@ -3,9 +3,11 @@ package issuer
 import (
 	"errors"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -29,6 +31,13 @@ func (f form) get(name string) string {
 }
 
 func (f form) has(name string) bool { return len(f[name]) > 0 }
+
+// without is a form less some parameters.
+func (f form) without(names ...string) form {
+	rest := maps.Clone(f)
+	maps.DeleteFunc(rest, func(name string, _ []string) bool { return slices.Contains(names, name) })
+	return rest
+}
 
 // bodyForm reads the parameters of a POST. Nothing may stand in the query:
 // there, secrets and codes end up in logs (RFC 6749 §2.3.1, RFC 9700 §4.3).

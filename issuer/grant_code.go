@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"errors"
@@ -29,7 +30,9 @@ func (s *server) redeem(ctx context.Context, client store.Client, f form) (*toke
 		ClientID: client.ID,
 		GrantID:  store.NewID("gra_"),
 		Decide: func(code store.Code) (store.Terms, error) {
-			return s.terms(client, code, refresh), s.catalog.checkRedemption(code, f, resources)
+			terms := s.terms(client, code, refresh)
+			terms.Holder = refreshHolder(ctx, client)
+			return terms, cmp.Or(checkCodeHolder(ctx, code), s.catalog.checkRedemption(code, f, resources))
 		},
 	})
 	if err != nil {

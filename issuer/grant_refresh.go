@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -29,7 +30,9 @@ func (s *server) refresh(ctx context.Context, client store.Client, f form) (*tok
 		Successor: store.HashOf(successor),
 		ClientID:  client.ID,
 		Grace:     s.config.RefreshGrace,
-		Check:     func(grant store.Grant) error { return s.catalog.checkNarrowing(grant, scopes, resources) },
+		Check: func(grant store.Grant) error {
+			return cmp.Or(checkRefreshHolder(ctx, grant), s.catalog.checkNarrowing(grant, scopes, resources))
+		},
 	})
 	if err != nil {
 		return nil, s.spent(ctx, "refresh token", client, err)

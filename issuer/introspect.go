@@ -51,7 +51,7 @@ func (s *server) describeToken(ctx context.Context, client store.Client, present
 	case !errors.Is(err, store.ErrNotFound):
 		return nil, fmt.Errorf("looking up a refresh token: %w", err)
 	}
-	claims, err := s.presented(ctx, presented)
+	claims, err := s.living(ctx, presented)
 	switch {
 	case isOurs(err):
 		return nil, err

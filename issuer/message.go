@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/base64"
+	"slices"
 	"time"
 
 	"github.com/zitadel/oidc/v3/pkg/oidc"
@@ -34,12 +35,14 @@ type metadata struct {
 	// OpenID Connect Back-Channel Logout §2.1.
 	BackchannelLogout        bool `json:"backchannel_logout_supported"`
 	BackchannelLogoutSession bool `json:"backchannel_logout_session_supported"`
+	proofMetadata
 }
 
 // describe advertises exactly what works.
 func describe(c Config, scopes []string, locales []string) metadata {
-	methods := []oidc.AuthMethod{oidc.AuthMethodBasic, oidc.AuthMethodPost, oidc.AuthMethodNone}
-	return metadata{IssInResponse: true, BackchannelLogout: true, BackchannelLogoutSession: true, DiscoveryConfiguration: &oidc.DiscoveryConfiguration{
+	proven := named(authMethods(c))
+	methods := append(proven, oidc.AuthMethodNone)
+	return metadata{IssInResponse: true, BackchannelLogout: true, BackchannelLogoutSession: true, proofMetadata: describeProofs(c), DiscoveryConfiguration: &oidc.DiscoveryConfiguration{
 		Issuer:                                    c.URL,
 		AuthorizationEndpoint:                     c.URL + pathAuthorize,
 		TokenEndpoint:                             c.URL + pathToken,
@@ -50,16 +53,20 @@ func describe(c Config, scopes []string, locales []string) metadata {
 		JwksURI:                                   c.URL + pathKeys,
 		ScopesSupported:                           append(append([]string{}, oidcScopes...), scopes...),
 		ResponseTypesSupported:                    []string{string(oidc.ResponseTypeCode)},
-		ResponseModesSupported:                    []string{string(oidc.ResponseModeQuery)},
+		ResponseModesSupported:                    responseModes,
 		GrantTypesSupported:                       c.grantTypes(),
 		SubjectTypesSupported:                     []string{"public"},
 		IDTokenSigningAlgValuesSupported:          c.algorithms(),
 		TokenEndpointAuthMethodsSupported:         methods,
 		RevocationEndpointAuthMethodsSupported:    methods,
-		IntrospectionEndpointAuthMethodsSupported: methods[:2],
-		ClaimsSupported:                           []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "at_hash", "azp", "sid", "amr", "name", "preferred_username", "email"},
-		UILocalesSupported:                        oidc.ParseLocales(locales),
-		CodeChallengeMethodsSupported:             []oidc.CodeChallengeMethod{oidc.CodeChallengeMethodS256},
+		IntrospectionEndpointAuthMethodsSupported: proven,
+
+		TokenEndpointAuthSigningAlgValuesSupported:         assertionAlgorithms(),
+		RevocationEndpointAuthSigningAlgValuesSupported:    assertionAlgorithms(),
+		IntrospectionEndpointAuthSigningAlgValuesSupported: assertionAlgorithms(),
+		ClaimsSupported:               []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "at_hash", "azp", "sid", "amr", "name", "preferred_username", "email"},
+		UILocalesSupported:            oidc.ParseLocales(locales),
+		CodeChallengeMethodsSupported: []oidc.CodeChallengeMethod{oidc.CodeChallengeMethodS256},
 	}}
 }
 
@@ -72,12 +79,29 @@ func (c *Config) grantTypes() []oidc.GrantType {
 	return types
 }
 
+func named(methods []string) []oidc.AuthMethod {
+	all := make([]oidc.AuthMethod, len(methods))
+	for i, method := range methods {
+		all[i] = oidc.AuthMethod(method)
+	}
+	return slices.Clip(all)
+}
+
 // tokenResponse is RFC 6749 §5.1 with the ID token of OpenID Connect Core
 // §3.1.3.3.
 type tokenResponse struct {
 	oidc.AccessTokenResponse
 	// IssuedTokenType is RFC 8693 §2.2.1.
 	IssuedTokenType string `json:"issued_token_type,omitempty"`
+}
+
+// typeOf is the type of a token that is bound to what its holder holds (RFC
+// 9449 §5).
+func typeOf(held store.Holder) string {
+	if held.KeyThumbprint != "" {
+		return "DPoP"
+	}
+	return oidc.BearerToken
 }
 
 func bearerResponse(accessToken string, lifetime time.Duration, scopes []string) *tokenResponse {
@@ -143,12 +167,16 @@ func userInfo(u store.User, has func(scope string) bool) *oidc.UserInfo {
 type introspection = oidc.IntrospectionResponse
 
 func introspectedClaims(c *token.Claims) *introspection {
-	return &introspection{
-		Active: true, TokenType: oidc.BearerToken,
+	described := &introspection{
+		Active: true, TokenType: typeOf(boundTo(c)),
 		Issuer: c.Issuer(), Subject: c.Subject(), Audience: c.Audience(), ClientID: c.ClientID(),
 		Scope: c.Scopes(), JWTID: c.ID(),
 		IssuedAt: oidc.FromTime(c.IssuedAt()), Expiration: oidc.FromTime(c.ExpiresAt()),
 	}
+	if cnf := confirmationOf(boundTo(c)); cnf != nil {
+		described.Claims = map[string]any{"cnf": cnf}
+	}
+	return described
 }
 
 // introspectedGrant describes a refresh token, which is nothing but its grant.

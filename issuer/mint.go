@@ -56,9 +56,12 @@ type accessClaims struct {
 	Act         map[string]any   `json:"act,omitempty"`
 	MayAct      any              `json:"may_act,omitempty"`
 	DerivedFrom []token.Ancestor `json:"derived_from,omitempty"`
+	// Confirmation is RFC 7800 §3.1.
+	Confirmation *confirmation `json:"cnf,omitempty"`
 }
 
-// mintAccess signs an access token and has it verified by the rules that
+// mintAccess signs an access token, bound to what the request's sender proved
+// to hold, and has it verified by the rules that
 // gateways verify with, before it leaves.
 func (s *server) mintAccess(ctx context.Context, t accessToken) (signed string, expiresAt time.Time, err error) {
 	rules, err := s.catalog.rules(t.audience)
@@ -73,6 +76,7 @@ func (s *server) mintAccess(ctx context.Context, t accessToken) (signed string, 
 		Issuer: s.config.URL, Subject: t.subject, Audience: singleOrList(t.audience),
 		ClientID: t.client.ID, Scope: strings.Join(t.scopes, " "), ID: store.NewID(""),
 		IssuedAt: t.issuedAt.Unix(), ExpiresAt: expiresAt.Unix(),
+		Confirmation: confirmationOf(holderOf(ctx)),
 	}
 	if p := t.person; p != nil {
 		claims.Roles, claims.SessionID, claims.GrantID, claims.AuthTime = p.user.AllRoles, p.sessionID, p.grantID, unixOf(p.authTime)

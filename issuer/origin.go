@@ -29,10 +29,10 @@ func (allowed originPolicy) apply(w http.ResponseWriter, r *http.Request, method
 		header.Set("Access-Control-Allow-Origin", origin)
 		if preflight {
 			header.Set("Access-Control-Allow-Methods", strings.Join(methods, ", "))
-			header.Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
+			header.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, DPoP")
 			header.Set("Access-Control-Max-Age", "600")
 		} else {
-			header.Set("Access-Control-Expose-Headers", "WWW-Authenticate")
+			header.Set("Access-Control-Expose-Headers", "WWW-Authenticate, DPoP-Nonce")
 		}
 	}
 	if preflight {

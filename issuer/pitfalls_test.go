@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"gatehouse.dev/gatehouse/issuer/store"
+	"gatehouse.dev/gatehouse/token/tokentest"
 )
 
 // What authorization servers commonly leave open, one test each.
@@ -215,18 +216,24 @@ func TestPitfall07UserinfoTakesAccessTokensOnly(t *testing.T) {
 	}
 }
 
-// Client assertions are not accepted in any form, nor advertised, so none can
-// be replayed or meant for several.
-func TestPitfall08ClientAssertionsAreRefused(t *testing.T) {
+// A client assertion for several is refused, and a good one counts once; what
+// is registered with a secret takes none (TestClientAssertionAttacks has more).
+func TestPitfall08ClientAssertions(t *testing.T) {
 	s := newSite(t)
-	for _, client := range []string{"machine", "spa", ""} {
-		for _, path := range []string{pathToken, pathRevoke, pathIntrospect} {
-			body := url.Values{"grant_type": {grantClientCredentials}, "token": {"x"}, "client_assertion": {"e30.e30.e30"}, "client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"}}
-			s.oauthError(s.request("POST", path, with(body, "client_id", client).Encode()), 401, codeInvalidClient)
-		}
+	key := s.signingClient("signer")
+	claims := tokentest.ClientAssertion("signer", s.url, s.clock.now())
+	several := tokentest.With(claims, map[string]any{"aud": []string{s.url, "https://other.example"}})
+	s.oauthError(s.asserted(key.Sign(key.Header(), several)), 401, codeInvalidClient)
+	good := s.assertion(key, claims)
+	if a := s.asserted(good); a.StatusCode != 200 {
+		t.Fatalf("a good one: %s", a.body)
 	}
-	if body := s.request("GET", pathDiscovery, "").body; strings.Contains(body, "private_key_jwt") || strings.Contains(body, "client_secret_jwt") {
-		t.Error("client assertions are advertised")
+	s.oauthError(s.asserted(good), 401, codeInvalidClient)
+	for _, client := range []string{"machine", "spa"} {
+		s.oauthError(s.asserted(s.assertion(key, tokentest.ClientAssertion(client, s.url, s.clock.now()))), 401, codeInvalidClient)
+	}
+	if strings.Contains(s.request("GET", pathDiscovery, "").body, "client_secret_jwt") {
+		t.Error("client_secret_jwt is advertised")
 	}
 }
 

@@ -12,10 +12,20 @@ import (
 // errDead is a token that verifies but is over.
 var errDead = errors.New("the token is expired or revoked, or what it hangs on is")
 
-// presented are the claims of an access token that somebody presents: verified
-// with the gateway's own rules (type, signature, issuer, times) and not
-// revoked. ID tokens and foreign tokens are refused.
+// presented are the claims of an access token that somebody presents to use it:
+// it is alive, and what it is bound to was proven in the request.
 func (s *server) presented(ctx context.Context, compact string) (*token.Claims, error) {
+	claims, err := s.living(ctx, compact)
+	if err == nil && !provesHolding(ctx, boundTo(claims)) {
+		return nil, errNotHeld
+	}
+	return claims, err
+}
+
+// living are the claims of an access token that is talked about, not used:
+// verified with the gateway's own rules (type, signature, issuer, times) and
+// not revoked. ID tokens and foreign tokens are refused.
+func (s *server) living(ctx context.Context, compact string) (*token.Claims, error) {
 	claims, err := s.unrevoked(ctx, compact)
 	// Our own clock wrote the times: no skew excuses an expired token here.
 	if err == nil && !s.now().Before(claims.ExpiresAt()) {

@@ -19,6 +19,7 @@ const (
 	pathUserinfo   = "/oauth/userinfo"
 	pathIntrospect = "/oauth/introspect"
 	pathRevoke     = "/oauth/revoke"
+	pathPush       = "/oauth/par"
 )
 
 // endpoint answers a machine; an error becomes OAuth JSON.
@@ -41,6 +42,7 @@ func (s *server) handler() http.Handler {
 		pathRevoke:     {post, s.machine("revoke", s.revoke), s.browserClients},
 		pathUserinfo:   {either, s.machine("userinfo", s.userinfo), s.browserClients},
 		pathIntrospect: {post, s.machine("introspect", s.introspect), nil},
+		pathPush:       {post, s.machine("par", s.push), s.browserClients},
 		pathAuthorize:  {either, http.HandlerFunc(s.authorize), nil},
 	}
 	for path, page := range s.login.Routes() {

@@ -45,6 +45,11 @@ type server struct {
 	metadata       metadata
 	logouts        *backchannel.Sender
 	browserClients originPolicy
+	// clientKeys and authorities are what clients prove themselves by.
+	clientKeys  *clientKeys
+	authorities *x509.CertPool
+	proofs      *proofs
+	pushes      pushes
 }
 
 // open opens the database and the keys; close must follow.
@@ -52,7 +57,11 @@ func (i *Issuer) open(ctx context.Context) (opened *server, err error) {
 	c := i.config
 	s := &server{
 		config: c, logger: i.deps.Logger, now: i.deps.Now, catalog: newCatalog(c),
-		audit: &audit{logger: i.deps.Logger, metrics: i.metrics},
+		audit:      &audit{logger: i.deps.Logger, metrics: i.metrics},
+		clientKeys: newClientKeys(c.InternalClientKeys, i.deps.Logger, i.deps.Now), proofs: newProofs(),
+	}
+	if s.authorities, err = loadAuthorities(string(c.ClientAuthorities)); err != nil {
+		return nil, err
 	}
 	kek, err := openKEK(string(c.KeyEncryptionKey), string(c.Database))
 	if err != nil {

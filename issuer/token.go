@@ -18,6 +18,10 @@ func (s *server) token(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	ctx, err := s.holding(w, r, client)
+	if err != nil {
+		return err
+	}
 	grant, err := grantOf(client, f)
 	if err != nil {
 		return err
@@ -25,18 +29,19 @@ func (s *server) token(w http.ResponseWriter, r *http.Request) error {
 	var response *tokenResponse
 	switch grant {
 	case grantAuthorizationCode:
-		response, err = s.redeem(r.Context(), client, f)
+		response, err = s.redeem(ctx, client, f)
 	case grantRefreshToken:
-		response, err = s.refresh(r.Context(), client, f)
+		response, err = s.refresh(ctx, client, f)
 	case grantClientCredentials:
-		response, err = s.clientCredentials(r.Context(), now, client, f)
+		response, err = s.clientCredentials(ctx, now, client, f)
 	case grantTokenExchange:
-		response, err = s.exchange(r.Context(), now, client, f)
+		response, err = s.exchange(ctx, now, client, f)
 	}
 	if err != nil {
 		return err
 	}
-	s.audit.issued(r.Context(), grant, client.ID)
+	s.audit.issued(ctx, grant, client.ID)
+	response.TokenType = typeOf(holderOf(ctx))
 	writeJSON(w, http.StatusOK, response)
 	return nil
 }

@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -14,16 +15,18 @@ import (
 // Connect Core §5.3). The token must be meant for it: audience issuer, scope
 // openid.
 func (s *server) userinfo(w http.ResponseWriter, r *http.Request) error {
-	bearer, err := bearerOf(r)
+	ctx, compact, err := s.credentialOf(w, r)
 	if err != nil {
 		return err
 	}
-	claims, err := s.presented(r.Context(), bearer)
+	claims, err := s.presented(ctx, compact)
 	switch {
 	case isOurs(err):
 		return err
 	case err != nil:
 		return badBearer(err)
+	case holderOf(ctx).KeyThumbprint != "" && boundTo(claims).KeyThumbprint == "":
+		return badBearer(errors.New("the token is bound to no key, yet came with the scheme DPoP"))
 	case !claims.HasAudience(s.config.URL) || claims.SubjectType() != "user":
 		return badBearer(errors.New("the token is not for userinfo"))
 	case !slices.Contains(claims.Scopes(), scopeOpenID):
@@ -44,20 +47,46 @@ func (s *server) userinfo(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// bearerOf is the token in the Authorization header, the only place it may
-// stand (RFC 9700 §4.3.2).
-func bearerOf(r *http.Request) (string, error) {
+// credentialOf is the token in the Authorization header, the only place it may
+// stand (RFC 9700 §4.3.2), and the request's context with what was proven: the
+// key of a DPoP proof, which has to come with the scheme DPoP and with no other
+// (RFC 9449 §7.1), and the connection's certificate.
+func (s *server) credentialOf(w http.ResponseWriter, r *http.Request) (context.Context, string, error) {
 	headers := r.Header["Authorization"]
 	if len(headers) == 0 {
 		// Without credentials the challenge says no more than how to come
 		// again (RFC 6750 §3.1).
-		return "", &failure{code: codeInvalidRequest, description: "the access token is missing", status: http.StatusUnauthorized, challenge: `Bearer realm="gatehouse"`}
+		return nil, "", &failure{code: codeInvalidRequest, description: "the access token is missing", status: http.StatusUnauthorized, challenge: `Bearer realm="gatehouse"`}
 	}
-	scheme, token, _ := strings.Cut(headers[0], " ")
-	if len(headers) > 1 || !strings.EqualFold(scheme, "Bearer") || token == "" {
-		return "", badBearer(errors.New("the Authorization header holds no single Bearer token"))
+	scheme, compact, _ := strings.Cut(headers[0], " ")
+	held := store.Holder{CertificateThumbprint: s.certificateThumbprint(r)}
+	switch {
+	case len(headers) > 1 || compact == "":
+	case strings.EqualFold(scheme, "Bearer"):
+		return withHolder(r.Context(), held), compact, nil
+	case strings.EqualFold(scheme, "DPoP"):
+		proof, err := s.proofOf(w, r, compact)
+		if err != nil || proof == nil {
+			return nil, "", unproven(err)
+		}
+		held.KeyThumbprint = proof.Thumbprint()
+		return withHolder(r.Context(), held), compact, nil
 	}
-	return token, nil
+	return nil, "", badBearer(errors.New("the Authorization header holds no single Bearer or DPoP token"))
+}
+
+// unproven is a request without a good DPoP proof, as a resource answers it
+// (RFC 9449 §7.1, §9).
+func unproven(err error) error {
+	if err == nil {
+		err = badProof(errors.New("the DPoP header is missing"))
+	}
+	f := failureOf(err)
+	if f.code == codeServerError {
+		return err
+	}
+	f.status, f.challenge = http.StatusUnauthorized, proofChallenge(f.code)
+	return f
 }
 
 func badBearer(cause error) *failure {

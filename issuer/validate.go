@@ -31,7 +31,7 @@ const (
 // Validate reports everything that is wrong, with keys relative to `issuer`.
 func (c *Config) Validate() (vs conf.Violations) {
 	vs = append(vs, validateURL("url", c.URL)...)
-	vs = append(vs, serve.ValidateLoopback("listen", c.Listen)...)
+	vs = append(vs, c.validateListen()...)
 	vs = append(vs, serve.ValidateLoopback("telemetry", c.Telemetry)...)
 	vs = append(vs, serve.ValidateAddress("feed_listen", c.FeedListen, c.Identity)...)
 	if _, unix := serve.UnixPath(c.AdminSocket); !unix {
@@ -57,6 +57,28 @@ func (c *Config) Validate() (vs conf.Violations) {
 	vs = append(vs, c.validateAPIs()...)
 	vs = append(vs, c.validateExchanges()...)
 	return append(vs, c.validateRoles()...)
+}
+
+// validateListen keeps the plain listener to this machine, and to its own user
+// where certificates are believed from it.
+func (c *Config) validateListen() (vs conf.Violations) {
+	_, unix := serve.UnixPath(c.Listen)
+	if unix {
+		vs = append(vs, serve.ValidateAddress("listen", c.Listen, c.Identity)...)
+	} else {
+		vs = append(vs, serve.ValidateLoopback("listen", c.Listen)...)
+	}
+	if c.MTLSURL == "" {
+		return vs
+	}
+	vs = append(vs, validateURL("mtls_url", c.MTLSURL)...)
+	if c.MTLSURL == c.URL {
+		vs.Add("mtls_url", c.MTLSURL, "is also url: browsers would be asked for certificates", "give it a host of its own, such as https://mtls.example")
+	}
+	if !unix {
+		vs.Add("listen", c.Listen, "is open to every process of this machine, which could name any client certificate", "write unix:PATH where there is mtls_url")
+	}
+	return vs
 }
 
 // validateURL wants an origin: RFC 8414 §2 allows a path, but one issuer per

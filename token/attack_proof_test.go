@@ -21,7 +21,7 @@ var proofRules = token.ProofRules{
 }
 
 func verifyProof(text string) (*token.Proof, error) {
-	return token.VerifyProof(text, token.ProofRequest{Method: "GET", URL: proofURL + "?limit=5", AccessToken: proofToken}, proofRules, testNow)
+	return token.VerifyProof(text, token.ProofRequest{Method: "GET", URLs: []string{"https://other.example/", proofURL + "?limit=5"}, AccessToken: proofToken}, proofRules, testNow)
 }
 
 // proofForger makes proofs that are wrong in one way.

@@ -20,7 +20,7 @@ func FuzzProof(f *testing.F) {
 	f.Add("..")
 	rules := ProofRules{Algorithms: Algorithms(), MaxAge: time.Minute, Skew: time.Second}
 	f.Fuzz(func(t *testing.T, text string) {
-		proof, err := VerifyProof(text, ProofRequest{Method: "GET", URL: url}, rules, fuzzNow)
+		proof, err := VerifyProof(text, ProofRequest{Method: "GET", URLs: []string{url}}, rules, fuzzNow)
 		switch {
 		case err != nil && (ReasonOf(err) == "" || proof != nil):
 			t.Fatalf("the refusal %v has no reason, or a proof with it", err)

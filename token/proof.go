@@ -27,8 +27,9 @@ type ProofRules struct {
 type ProofRequest struct {
 	// Method is the HTTP method, exactly.
 	Method string
-	// URL is the request's as the client sees it; its query does not count.
-	URL string
+	// URLs are the request's own, one for each name by which clients know the
+	// server; the query does not count.
+	URLs []string
 	// AccessToken is the token that came with the proof; empty: none did.
 	AccessToken string
 }
@@ -180,8 +181,8 @@ func (b *proofBody) check(request ProofRequest, rules ProofRules, now time.Time)
 	switch {
 	case b.method != request.Method:
 		return refuse(ReasonClaim, "htm is %s, not %q", quoted(b.method), request.Method)
-	case !sameURL(b.url, request.URL):
-		return refuse(ReasonClaim, "htu is %s, not %q", quoted(b.url), request.URL)
+	case !slices.ContainsFunc(request.URLs, func(url string) bool { return sameURL(b.url, url) }):
+		return refuse(ReasonClaim, "htu is %s, not %q", quoted(b.url), request.URLs)
 	case b.issued.micros+rules.MaxAge.Microseconds() < at:
 		return refuse(ReasonExpired, "the proof was made at %s", b.issued.time().Format(time.RFC3339))
 	case b.issued.micros > at+rules.Skew.Microseconds():

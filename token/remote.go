@@ -159,6 +159,10 @@ func (r *Remote) LastSuccess() time.Time {
 	return r.success
 }
 
+// Fetch fetches the keys once, now, for whoever has no Run; it returns how long
+// the set is fresh. A failure leaves the last good set in place.
+func (r *Remote) Fetch(ctx context.Context) (fresh time.Duration, err error) { return r.fetch(ctx) }
+
 // Run keeps the keys current until the context ends.
 func (r *Remote) Run(ctx context.Context) error {
 	for failures := 0; ; {

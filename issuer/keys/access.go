@@ -36,7 +36,7 @@ func NewAccessTokens(r *Ring, rules AccessRules) (*AccessTokens, error) {
 	a := &AccessTokens{ring: r}
 	verifier, err := token.NewVerifier(token.VerifierConfig{
 		Issuer: rules.Issuer, Algorithms: everyAlgorithm(),
-		Types: []string{accessTokenType}, Skew: rules.Skew, MaxLifetime: rules.MaxLifetime,
+		Types: []string{accessTokenType}, Bound: true, Skew: rules.Skew, MaxLifetime: rules.MaxLifetime,
 		Now: r.now, Keys: func() *token.KeySet { return a.keys.of(r.current.Load()) },
 	})
 	if err != nil {
@@ -69,7 +69,8 @@ func (a *AccessTokens) SignAccessToken(ctx context.Context, algorithm string, cl
 }
 
 // Verify verifies an access token of ours, as a gateway would. It does not
-// look for revocations (store.Revocations.Alive).
+// look for revocations (store.Revocations.Alive), nor whether who presents it
+// holds the key that it may be bound to (Claims.Confirmation).
 func (a *AccessTokens) Verify(ctx context.Context, signed string) (*token.Claims, error) {
 	parsed, err := token.Parse(signed)
 	if err != nil {

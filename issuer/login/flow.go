@@ -15,14 +15,19 @@ const flowLifetime = 15 * time.Minute
 type Flow struct {
 	ID string `json:"id"`
 	// CSRF is known to this browser's cookie and to the forms made for it.
-	CSRF        string   `json:"csrf"`
-	ClientID    string   `json:"client"`
-	RedirectURI string   `json:"redirect"`
-	State       string   `json:"state,omitempty"`
-	Nonce       string   `json:"nonce,omitempty"`
-	Challenge   string   `json:"challenge"`
-	Scopes      []string `json:"scopes"`
-	Resources   []string `json:"resources,omitempty"`
+	CSRF        string `json:"csrf"`
+	ClientID    string `json:"client"`
+	RedirectURI string `json:"redirect"`
+	State       string `json:"state,omitempty"`
+	Nonce       string `json:"nonce,omitempty"`
+	Challenge   string `json:"challenge"`
+	// FormPost: the answer is posted to the client.
+	FormPost bool `json:"form_post,omitempty"`
+	// KeyThumbprint is the key that has to redeem the code (dpop_jkt); empty:
+	// any.
+	KeyThumbprint string   `json:"jkt,omitempty"`
+	Scopes        []string `json:"scopes"`
+	Resources     []string `json:"resources,omitempty"`
 	// Silent is prompt=none: no page may be shown.
 	Silent bool `json:"silent,omitempty"`
 	// Reauthenticate is prompt=login.

@@ -37,7 +37,7 @@ type Authority interface {
 	// give; none: there is nothing to log in for.
 	Grantable(f *Flow, roles []string) []string
 	// Conclude is where the browser goes at the end, with a code or an error.
-	Conclude(ctx context.Context, o Outcome) (location string, err error)
+	Conclude(ctx context.Context, o Outcome) (Return, error)
 	// Leaving reads a client's request to log the person out. What is wrong with
 	// it is a Mistake.
 	Leaving(ctx context.Context, form Form) (Leaving, error)

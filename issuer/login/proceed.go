@@ -82,13 +82,13 @@ func (p *Pages) conclude(w http.ResponseWriter, r *http.Request, o Outcome, reme
 			return
 		}
 	}
-	location, err := p.deps.Authority.Conclude(r.Context(), o)
+	to, err := p.deps.Authority.Conclude(r.Context(), o)
 	if err != nil {
 		p.broken(w, r, err)
 		return
 	}
 	p.cookies.drop(w, p.cookies.flowName(o.Flow.ID))
-	see(w, location)
+	p.Leave(w, r, to)
 }
 
 // flowOf is the browser's flow that a request names; where there is none, it

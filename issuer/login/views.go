@@ -48,6 +48,9 @@ type view struct {
 	Scopes      []scopeView
 	// Hidden are parameters that go through a form.
 	Hidden []hidden
+	// Action and Script are the form that a client is answered with.
+	Action template.URL
+	Script template.JS
 }
 
 type hidden struct{ Name, Value string }
@@ -100,7 +103,7 @@ func (v *views) read(folder fs.FS) error {
 }
 
 // pageNames are the templates that requests are answered with.
-var pageNames = []string{"login", "consent", "end", "message"}
+var pageNames = []string{"login", "consent", "end", "message", "return"}
 
 // check renders every page once: one that fails does so before a person needs
 // it.
@@ -140,6 +143,11 @@ func (v *views) words(r *http.Request, uiLocales string) words {
 // at, for browsers hold redirects after a POST against form-action; empty:
 // nowhere but here.
 func (v *views) render(w http.ResponseWriter, status int, name string, data view, target string) error {
+	return v.write(w, status, name, data, v.sources+"; form-action 'self'"+formTarget(target))
+}
+
+// write writes a page with what its Content-Security-Policy allows it.
+func (v *views) write(w http.ResponseWriter, status int, name string, data view, policy string) error {
 	data.Style = v.style
 	var page bytes.Buffer
 	if err := v.pages.ExecuteTemplate(&page, name, data); err != nil {
@@ -149,7 +157,7 @@ func (v *views) render(w http.ResponseWriter, status int, name string, data view
 	header.Set("Content-Type", "text/html; charset=utf-8")
 	header.Set("Content-Language", data.Lang)
 	header.Set("Vary", "Accept-Language")
-	header.Set("Content-Security-Policy", "default-src 'none'; "+v.sources+"; form-action 'self'"+formTarget(target)+"; base-uri 'none'; frame-ancestors 'none'")
+	header.Set("Content-Security-Policy", "default-src 'none'; "+policy+"; base-uri 'none'; frame-ancestors 'none'")
 	header.Set("X-Frame-Options", "DENY")
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Cache-Control", "no-store")

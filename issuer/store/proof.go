@@ -54,9 +54,7 @@ type PushedRequest struct {
 	ClientID string
 	// Parameters are as they were sent, form-encoded.
 	Parameters string
-	// KeyThumbprint is the key of the DPoP proof that came with it; empty: none.
-	KeyThumbprint string
-	ExpiresAt     time.Time
+	ExpiresAt  time.Time
 }
 
 // PushedRequests are authorization requests on their way.
