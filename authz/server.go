@@ -42,6 +42,9 @@ type Deps struct {
 	Registerer prometheus.Registerer
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
+	// Identity is where the certificate for mutual TLS comes from; nil: the files
+	// of Config.Identity.
+	Identity serve.Source
 }
 
 // Server is the authorizer.
@@ -53,6 +56,7 @@ type Server struct {
 	now       func() time.Time
 	gatherer  prometheus.Gatherer
 	metrics   *metrics
+	identity  serve.Source
 	transport credentials.TransportCredentials
 	rules     *rules
 	issuers   *issuers
@@ -84,6 +88,9 @@ func New(config Config, deps Deps) (*Server, error) {
 	if deps.Registerer == nil {
 		deps.Registerer = registry
 	}
+	if s.identity = deps.Identity; s.identity == nil {
+		s.identity = config.Identity
+	}
 	if gatherer, ok := deps.Registerer.(prometheus.Gatherer); ok {
 		s.gatherer = gatherer
 	}
@@ -100,10 +107,10 @@ func (s *Server) load(registerer prometheus.Registerer) (err error) {
 	if s.rules, err = newRules(s.config.RuleKeys); err != nil {
 		return err
 	}
-	if s.issuers, err = newIssuers(s.config, s.metrics, s.logger, s.now); err != nil {
+	if s.issuers, err = newIssuers(s.config, s.identity, s.metrics, s.logger, s.now); err != nil {
 		return err
 	}
-	if s.transport, err = serve.ServerCredentials(s.config.Listen, s.config.Identity); err != nil {
+	if s.transport, err = serve.ServerCredentials(s.config.Listen, s.identity); err != nil {
 		return err
 	}
 	if s.store, err = policies.NewStore(string(s.config.Policies), s.logger, registerer); err != nil {

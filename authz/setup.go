@@ -13,14 +13,14 @@ import (
 // unknown keys tokens name.
 const soonestFetch = time.Second
 
-func newIssuers(config Config, m *metrics, logger *slog.Logger, now func() time.Time) (*issuers, error) {
+func newIssuers(config Config, identity serve.Source, m *metrics, logger *slog.Logger, now func() time.Time) (*issuers, error) {
 	cache, err := token.NewCache(config.TokenCacheBytes)
 	if err != nil {
 		return nil, fmt.Errorf("making the token cache: %w", err)
 	}
 	is := &issuers{byName: map[string]*issuer{}, cache: cache, metrics: m}
 	for n, c := range config.Issuers {
-		i, err := newIssuer(c, config, is.cache, logger, now)
+		i, err := newIssuer(c, config, identity, is.cache, logger, now)
 		if err != nil {
 			return nil, fmt.Errorf("setting up issuers[%d] %q: %w", n, c.Issuer, err)
 		}
@@ -30,9 +30,9 @@ func newIssuers(config Config, m *metrics, logger *slog.Logger, now func() time.
 	return is, nil
 }
 
-func newIssuer(c Issuer, config Config, cache *token.Cache, logger *slog.Logger, now func() time.Time) (i *issuer, err error) {
+func newIssuer(c Issuer, config Config, identity serve.Source, cache *token.Cache, logger *slog.Logger, now func() time.Time) (i *issuer, err error) {
 	i = &issuer{config: c}
-	if i.transport, err = serve.DialCredentials(c.Feed, config.Identity, c.FeedIdentity); err != nil {
+	if i.transport, err = serve.DialCredentials(c.Feed, identity, c.FeedIdentity); err != nil {
 		return nil, err
 	}
 	if i.remote, err = token.NewRemote(token.RemoteConfig{

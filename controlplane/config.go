@@ -14,14 +14,14 @@ import (
 // gatehouse.yaml. What Envoy does is the Gateway's.
 type Config struct {
 	// Where Envoys fetch their configuration: unix:PATH, a 0600 socket, or
-	// HOST:PORT, which needs `identity`. Danger: who reaches it as an Envoy
+	// HOST:PORT over mutual TLS. Danger: who reaches it as an Envoy
 	// reads every route's signed rule. Default: unix:run/xds.sock in data_dir.
 	Listen string `yaml:"listen"`
 	// The SPIFFE id that Envoys on the Unix socket are taken for. Default:
 	// spiffe://TRUST_DOMAIN/gateway/edge.
 	LocalIdentity string `yaml:"local_identity"`
-	// This part's certificate for mutual TLS with Envoys. Default: none, Unix
-	// sockets only.
+	// This part's certificate for mutual TLS with Envoys. Default: issued by its
+	// own workload CA.
 	Identity serve.Identity `yaml:"identity"`
 	// The loopback address of /metrics, /livez, /readyz and /status. Default:
 	// 127.0.0.1:9493.
@@ -79,7 +79,7 @@ func (c *Config) SetDefaults(dataDir string) {
 
 // Validate reports everything that is wrong, with keys relative to Config.
 func (c *Config) Validate() (vs conf.Violations) {
-	vs.AddUnder("", serve.ValidateAddress("listen", c.Listen, c.Identity))
+	vs.AddUnder("", serve.ValidateEndpoint("listen", c.Listen))
 	vs.AddUnder("identity", c.Identity.Validate())
 	vs.AddUnder("", serve.ValidateLoopback("telemetry", c.Telemetry))
 	vs.AddUnder("", spiffeID("local_identity", c.LocalIdentity))

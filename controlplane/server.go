@@ -45,6 +45,9 @@ type Deps struct {
 	CA *ca.Server
 	// DenyList tells of revoked workloads; nil: the CA does, if there is one.
 	DenyList DenyList
+	// Identity is where the certificate for mutual TLS comes from; nil: the files
+	// of Config.Identity.
+	Identity serve.Source
 }
 
 // Server is the control plane.
@@ -87,11 +90,11 @@ func New(config Config, gateway Gateway, deps Deps) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading controlplane.rule_key: %w", err)
 	}
-	credentials, err := serve.ServerCredentials(config.Listen, config.Identity)
+	deps.complete(config)
+	credentials, err := serve.ServerCredentials(config.Listen, deps.Identity)
 	if err != nil {
 		return nil, fmt.Errorf("reading controlplane.identity: %w", err)
 	}
-	deps.complete()
 	s := &Server{
 		config: config, signer: signer, policies: deps.KnownPolicies, ca: deps.CA,
 		logger: deps.Logger, now: deps.Now, credentials: credentials,
@@ -107,7 +110,10 @@ func New(config Config, gateway Gateway, deps Deps) (*Server, error) {
 	return s, s.Apply(context.Background(), gateway)
 }
 
-func (d *Deps) complete() {
+func (d *Deps) complete(config Config) {
+	if d.Identity == nil {
+		d.Identity = config.Identity
+	}
 	if d.Logger == nil {
 		d.Logger = slog.New(slog.DiscardHandler)
 	}

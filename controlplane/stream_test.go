@@ -105,7 +105,7 @@ func TestOnlyTheGroupsIdentityIsServed(t *testing.T) {
 		"the edge":              {"spiffe://gatehouse.local/gateway/edge", edge, codes.OK},
 		"a service":             {"spiffe://gatehouse.local/service/orders", edge, codes.PermissionDenied},
 		"the authorizer":        {"spiffe://gatehouse.local/authz", edge, codes.PermissionDenied},
-		"another trust domain":  {"spiffe://other.local/gateway/edge", edge, codes.PermissionDenied},
+		"another trust domain":  {"spiffe://other.local/gateway/edge", edge, codes.Unavailable}, // no handshake
 		"an id below the edge":  {"spiffe://gatehouse.local/gateway/edge/x", edge, codes.PermissionDenied},
 		"an unknown node group": {"spiffe://gatehouse.local/gateway/edge", &corev3.Node{Id: "x", Cluster: "sidecar"}, codes.PermissionDenied},
 		"a node without an id":  {"spiffe://gatehouse.local/gateway/edge", &corev3.Node{Cluster: "edge"}, codes.PermissionDenied},

@@ -17,7 +17,6 @@ import (
 
 	"gatehouse.dev/gatehouse/envoy"
 	"gatehouse.dev/gatehouse/internal/conf"
-	"gatehouse.dev/gatehouse/internal/serve"
 	"gatehouse.dev/gatehouse/internal/workload"
 )
 
@@ -73,18 +72,13 @@ func startAgent(t *testing.T, config envoy.Config) {
 		return
 	}
 	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
-	source, err := workload.NewFiles(config.Identity, logger)
-	if err != nil {
-		t.Fatal(err)
-	}
-	listener, err := serve.Listen(config.Agent)
+	source, err := workload.NewFiles(config.Identity, workload.Deps{Logger: logger})
 	if err != nil {
 		t.Fatal(err)
 	}
 	inBackground(t, source.Run)
-	inBackground(t, func(ctx context.Context) error {
-		return workload.ServeSDS(ctx, listener, &source.Live, logger)
-	})
+	sds := workload.NewSDS(&source.Live, logger)
+	inBackground(t, func(ctx context.Context) error { return sds.Serve(ctx, config.Agent) })
 }
 
 // shortDir is a folder whose sockets' paths fit into 107 bytes.

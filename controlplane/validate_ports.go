@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"net"
+	"slices"
 
 	"gatehouse.dev/gatehouse/internal/conf"
 )
@@ -19,6 +20,17 @@ func (g *Gateway) SidecarListeners() (all []Listening) {
 		}
 	}
 	return all
+}
+
+// LocalSidecars are the services whose sidecars are on the edge's machine, in
+// their order.
+func (g *Gateway) LocalSidecars() (names []string) {
+	for _, l := range g.listening() {
+		if l.machine == "" && l.service != "" && !slices.Contains(names, l.service) {
+			names = append(names, l.service)
+		}
+	}
+	return names
 }
 
 // listening is an address that is listened on, and on which machine: that of

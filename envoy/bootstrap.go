@@ -61,6 +61,9 @@ func (c Config) bootstrap() (*bootstrapv3.Bootstrap, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading envoy.admin: %w", err)
 	}
+	if pipe := admin.GetPipe(); pipe != nil {
+		pipe.Mode = 0o600
+	}
 	xds, err := c.xdsCluster()
 	if err != nil {
 		return nil, err
@@ -73,22 +76,18 @@ func (c Config) bootstrap() (*bootstrapv3.Bootstrap, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &bootstrapv3.Bootstrap{
+	agent, err := c.agentCluster()
+	if err != nil {
+		return nil, err
+	}
+	return &bootstrapv3.Bootstrap{
 		Node:             &corev3.Node{Id: c.Node, Cluster: c.Group},
 		Admin:            &bootstrapv3.Admin{Address: admin},
 		DynamicResources: dynamicResources(),
-		StaticResources:  &bootstrapv3.Bootstrap_StaticResources{Clusters: []*clusterv3.Cluster{xds}},
+		StaticResources:  &bootstrapv3.Bootstrap_StaticResources{Clusters: []*clusterv3.Cluster{xds, agent}},
 		OverloadManager:  overload,
 		LayeredRuntime:   runtime,
-	}
-	if c.Identity.Set() {
-		agent, err := c.agentCluster()
-		if err != nil {
-			return nil, err
-		}
-		b.StaticResources.Clusters = append(b.StaticResources.Clusters, agent)
-	}
-	return b, nil
+	}, nil
 }
 
 // dynamicResources asks for everything over one delta stream, so that changes

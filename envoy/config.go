@@ -14,8 +14,9 @@ type Config struct {
 	// The node's id, unique among the Envoys of a control plane. Default:
 	// edge-1.
 	Node string `yaml:"node"`
-	// The loopback address of Envoy's own administration. Danger: who reaches it
-	// can read the configuration and stop the Envoy. Default: 127.0.0.1:9901.
+	// The loopback address of Envoy's own administration, or a Unix socket,
+	// unix:PATH. Danger: who reaches it can read the configuration and stop the
+	// Envoy. Default: 127.0.0.1:9901.
 	Admin string `yaml:"admin"`
 	// The control plane: unix:PATH, or HOST:PORT with `identity`. Default: its
 	// `listen` in this file.
@@ -31,6 +32,9 @@ type Config struct {
 	// key and trust bundle. Danger: who reaches it has the key. Default:
 	// unix:run/agent-NODE.sock in data_dir.
 	Agent string `yaml:"agent"`
+	// The loopback address of this process's /assertion-keys (the public keys of
+	// assertions, as a JWK Set), /metrics, /livez and /readyz. Default: none.
+	Telemetry string `yaml:"telemetry"`
 	// The node group, Envoy's `cluster`; empty: the edge's.
 	Group string `yaml:"-"`
 	// Worker threads. Default: 2.
@@ -43,6 +47,7 @@ func (c *Config) SetDefaults(dataDir string) {
 	conf.Default(&c.Node, EdgeGroup+"-1")
 	conf.Default(&c.Agent, "unix:run/agent-"+c.Node+".sock")
 	c.Agent = serve.Absolute(dataDir, c.Agent)
+	c.Admin = serve.Absolute(dataDir, c.Admin)
 	conf.Default(&c.Admin, "127.0.0.1:9901")
 	conf.Default(&c.XDS, "unix:run/xds.sock")
 	c.XDS = serve.Absolute(dataDir, c.XDS)
@@ -53,12 +58,19 @@ func (c *Config) SetDefaults(dataDir string) {
 // Validate reports all that is wrong.
 func (c *Config) Validate() (vs conf.Violations) {
 	vs.AddUnder("identity", c.Identity.Validate())
-	vs = append(vs, serve.ValidateLoopback("admin", c.Admin)...)
+	if _, unix := serve.UnixPath(c.Admin); unix {
+		vs = append(vs, serve.ValidateAddress("admin", c.Admin, c.Identity)...)
+	} else {
+		vs = append(vs, serve.ValidateLoopback("admin", c.Admin)...)
+	}
 	vs = append(vs, serve.ValidateAddress("xds", c.XDS, c.Identity)...)
 	if _, unix := serve.UnixPath(c.Agent); !unix && c.Agent != "" {
 		vs.Add("agent", c.Agent, "is no Unix socket", "write unix:PATH: the key must not pass over a network")
 	} else if unix {
 		vs = append(vs, serve.ValidateAddress("agent", c.Agent, c.Identity)...)
+	}
+	if c.Telemetry != "" {
+		vs = append(vs, serve.ValidateLoopback("telemetry", c.Telemetry)...)
 	}
 	if c.Concurrency > 256 {
 		vs.Add("concurrency", c.Concurrency, "is more than 256 worker threads", "use one for each core")

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -33,6 +34,7 @@ type Process struct {
 	logger *slog.Logger
 	path   string
 	admin  *http.Client
+	alive  atomic.Bool // it has answered since its last start
 }
 
 // New finds a supported Envoy; it starts nothing.
@@ -43,7 +45,7 @@ func New(config Config, logger *slog.Logger) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Process{AccessLog: os.Stdout, config: config, logger: logger, path: path, admin: &http.Client{Timeout: 2 * time.Second}}, nil
+	return &Process{AccessLog: os.Stdout, config: config, logger: logger, path: path, admin: adminClient(config.Admin)}, nil
 }
 
 // Run starts Envoy and returns once it has ended: after ctx, when it has
@@ -151,7 +153,7 @@ func (p *Process) drain(ended <-chan error) error {
 
 // idle tells whether no client is connected any more.
 func (p *Process) idle() (bool, error) {
-	response, err := p.admin.Get("http://" + p.config.Admin + `/stats?filter=^http\..*downstream_cx_active$`)
+	response, err := p.admin.Get(adminURL + `/stats?filter=^http\..*downstream_cx_active$`)
 	if err != nil {
 		return false, fmt.Errorf("asking Envoy for its connections: %w", err)
 	}
@@ -164,7 +166,7 @@ func (p *Process) idle() (bool, error) {
 }
 
 func (p *Process) post(path string) error {
-	response, err := p.admin.Post("http://"+p.config.Admin+path, "", nil)
+	response, err := p.admin.Post(adminURL+path, "", nil)
 	if err != nil {
 		return fmt.Errorf("asking Envoy to drain: %w", err)
 	}
@@ -178,7 +180,7 @@ func (p *Process) post(path string) error {
 // Ready tells whether Envoy serves what the control plane told it; its error
 // says what it waits for.
 func (p *Process) Ready(ctx context.Context) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.config.Admin+"/ready", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, adminURL+"/ready", nil)
 	if err != nil {
 		return fmt.Errorf("asking Envoy whether it is ready: %w", err)
 	}
@@ -187,6 +189,7 @@ func (p *Process) Ready(ctx context.Context) error {
 		return fmt.Errorf("asking Envoy whether it is ready: %w", err)
 	}
 	defer response.Body.Close()
+	p.alive.Store(true)
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("envoy is not ready yet: %s", response.Status)
 	}

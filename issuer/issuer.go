@@ -44,6 +44,9 @@ type Deps struct {
 	Registerer prometheus.Registerer
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
+	// Identity is where the certificate for mutual TLS comes from; nil: the files
+	// of Config.Identity.
+	Identity serve.Source
 }
 
 // Issuer is the authorization server. Run makes it work.
@@ -64,6 +67,9 @@ func New(config Config, deps Deps) (*Issuer, error) {
 	gatherer, ok := deps.Registerer.(prometheus.Gatherer)
 	if !ok || deps.Logger == nil {
 		return nil, errors.New("configuring the issuer: it needs a logger and a registry that gathers")
+	}
+	if deps.Identity == nil {
+		deps.Identity = config.Identity
 	}
 	if deps.Now == nil {
 		deps.Now = time.Now

@@ -23,7 +23,7 @@ func (i *Issuer) listen() (l *listeners, err error) {
 			l.close()
 		}
 	}()
-	if l.feedCredentials, err = serve.ServerCredentials(i.config.FeedListen, i.config.Identity); err != nil {
+	if l.feedCredentials, err = serve.ServerCredentials(i.config.FeedListen, i.deps.Identity); err != nil {
 		return l, fmt.Errorf("securing issuer.feed_listen: %w", err)
 	}
 	for _, door := range []struct {

@@ -52,7 +52,7 @@ configures all of it.`,
 		&cobra.Group{ID: "admin", Title: "Administer the issuer:"},
 		&cobra.Group{ID: "use", Title: "Use it:"},
 	)
-	add(root, "run", newRun(p), newPart(p, app.Issuer), newPart(p, app.Authz), newPart(p, app.ControlPlane), newEnvoy(p))
+	add(root, "run", newRun(p), newPart(p, app.Issuer), newPart(p, app.Authz), newPart(p, app.ControlPlane), newEnvoy(p), newSidecar())
 	add(root, "site", newInit(), newValidate(p), newPolicies(p))
 	add(root, "admin", newClient(p), newUser(p), newGroup(p), newSession(p), newConsent(p), newKeys(p))
 	add(root, "use", newToken(p), newVersion())

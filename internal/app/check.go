@@ -192,6 +192,7 @@ func (c *Config) listeners() []listener {
 		{"controlplane.ca.admin_socket", c.ControlPlane.CA.AdminSocket},
 		{"envoy.admin", c.Envoy.Admin},
 		{"envoy.agent", c.Envoy.Agent},
+		{"envoy.telemetry", c.Envoy.Telemetry},
 	}
 	if c.Issuer != nil {
 		all = append(all,

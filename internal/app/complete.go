@@ -7,6 +7,7 @@ import (
 	"gatehouse.dev/gatehouse/authz"
 	"gatehouse.dev/gatehouse/envoy"
 	"gatehouse.dev/gatehouse/internal/conf"
+	"gatehouse.dev/gatehouse/internal/serve"
 )
 
 // complete fills in the defaults: first what follows from another part or from
@@ -34,6 +35,22 @@ func (c *Config) complete() {
 	c.ControlPlane.SetDefaults(dir)
 	conf.Default(&c.Envoy.XDS, c.ControlPlane.Listen)
 	c.Envoy.SetDefaults(dir)
+	c.completeStates()
+}
+
+// completeStates gives each part that enrols a folder for its certificate.
+func (c *Config) completeStates() {
+	identities := map[Part]*serve.Identity{
+		Authz: &c.Authz.Identity, ControlPlane: &c.ControlPlane.Identity, Envoy: &c.Envoy.Identity,
+	}
+	if c.Issuer != nil {
+		identities[Issuer] = &c.Issuer.Identity
+	}
+	for part, identity := range identities {
+		if identity.Enrol != "" {
+			conf.Default(&identity.State, c.data("identity", string(part)))
+		}
+	}
 }
 
 func (c *Config) completeIdentities() {

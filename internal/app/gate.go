@@ -2,37 +2,12 @@ package app
 
 import (
 	"context"
-	"fmt"
-	"log/slog"
 	"time"
 
 	"gatehouse.dev/gatehouse/envoy"
 	"gatehouse.dev/gatehouse/internal/serve"
 	"gatehouse.dev/gatehouse/internal/workload"
 )
-
-// buildEnvoy prepares the Envoy process, and refuses to go on where it could not
-// work: nothing else should be started then.
-func (s *site) buildEnvoy() error {
-	c := s.config
-	e, err := newEnvoy(c, s.logger)
-	if err != nil {
-		return err
-	}
-	if err := s.buildAgent(); err != nil {
-		return err
-	}
-	s.front = append(s.front,
-		process{"envoy", func(ctx context.Context) error {
-			// Without its control plane Envoy would try again ever more slowly.
-			if !s.await(ctx, gone("the control plane", c.Envoy.XDS)) {
-				return nil
-			}
-			return e.Run(ctx)
-		}},
-		process{"start", func(ctx context.Context) error { return s.announce(ctx, e) }})
-	return nil
-}
 
 // RunEnvoy runs an Envoy alone, as a process beside its control plane's, until
 // ctx ends and it has drained.
@@ -44,51 +19,103 @@ func RunEnvoy(ctx context.Context, c *Config, o Options) error {
 	if err := c.Prepare([]Part{Envoy}, time.Now); err != nil {
 		return err
 	}
-	e, err := newEnvoy(c, logger)
+	s := &site{config: c, parts: []Part{Envoy}, options: o, logger: logger}
+	if err := checkFree(c.envoyListeners()...); err != nil {
+		return err
+	}
+	edge, err := s.edge()
 	if err != nil {
 		return err
 	}
-	s := &site{config: c, parts: []Part{Envoy}, options: o, logger: logger}
-	if err := s.buildAgent(); err != nil {
-		return err
-	}
-	s.front = append(s.front, process{"envoy", e.Run})
+	s.add(edge, c.Envoy.XDS)
 	return s.run(ctx)
 }
 
-// buildAgent keeps the Envoy's identity and hands it over, where it has one. It
-// outlives the Envoy.
-func (s *site) buildAgent() error {
-	c := s.config.Envoy
-	if !c.Identity.Set() {
-		return nil
-	}
-	logger := s.log(Envoy)
-	source, err := workload.NewFiles(c.Identity, logger)
+// buildEnvoys prepares the edge and the sidecars of this machine.
+func (s *site) buildEnvoys() error {
+	edge, err := s.edge()
 	if err != nil {
-		return fmt.Errorf("envoy: %w", err)
+		return err
 	}
-	s.behind = append(s.behind,
-		process{"identity", source.Run},
-		process{"agent", func(ctx context.Context) error {
-			listener, err := serve.Listen(c.Agent)
-			if err != nil {
-				return fmt.Errorf("envoy.agent: %w", err)
-			}
-			defer listener.Close()
-			return workload.ServeSDS(ctx, listener, &source.Live, logger)
-		}})
+	stations := []*station{edge}
+	for _, name := range s.config.Gateway.LocalSidecars() {
+		sidecar, err := s.sidecar(name)
+		if err != nil {
+			return err
+		}
+		stations = append(stations, sidecar)
+	}
+	var unready []serve.Missing
+	for _, st := range stations {
+		s.add(st, s.config.Envoy.XDS)
+		unready = append(unready, st.missing)
+	}
+	s.front = append(s.front, process{"start", func(ctx context.Context) error { return s.announce(ctx, together(unready)) }})
 	return nil
 }
 
-func newEnvoy(c *Config, logger *slog.Logger) (*envoy.Process, error) {
-	err := checkFree(
-		listener{"gateway.listen", c.Gateway.Listen},
-		listener{"gateway.redirect_listen", c.Gateway.RedirectListen},
-		listener{"envoy.admin", c.Envoy.Admin},
-	)
+// checkEnvoy finds out before anything starts whether Envoy could work.
+func (s *site) checkEnvoy() error {
+	listeners := s.config.envoyListeners()
+	for _, l := range s.config.Gateway.SidecarListeners() {
+		listeners = append(listeners, listener{"gateway." + l.Key, l.Address})
+	}
+	if err := checkFree(listeners...); err != nil {
+		return err
+	}
+	_, err := envoy.Find(context.Background(), string(s.config.Envoy.Path))
+	return err
+}
+
+// together is what any of several lacks.
+func together(all []serve.Missing) serve.Missing {
+	return func() (lacks []string) {
+		for _, missing := range all {
+			lacks = append(lacks, missing()...)
+		}
+		return lacks
+	}
+}
+
+// edge is the Envoy that clients reach. Where the CA is in this process, it is
+// also where the edge's identity comes from, unless another one is configured.
+func (s *site) edge() (*station, error) {
+	c := s.config.Envoy
+	source, err := s.sourceOf(Envoy)
 	if err != nil {
 		return nil, err
 	}
-	return envoy.New(c.Envoy, logger.With("part", string(Envoy)))
+	return s.newStation("envoy", c, source, c.Telemetry)
+}
+
+// sidecar is the Envoy beside a service of this machine.
+func (s *site) sidecar(service string) (*station, error) {
+	c := envoy.Config{
+		Path: s.config.Envoy.Path, Group: envoy.ServiceGroup(service), Node: service + "-1", Concurrency: 1,
+		Admin: "unix:run/admin-" + service + ".sock", XDS: s.config.Envoy.XDS, XDSIdentity: s.config.Envoy.XDSIdentity,
+	}
+	c.SetDefaults(string(s.config.DataDir))
+	source := workload.NewLocal(s.authority, envoy.ServiceIdentity(s.config.TrustDomain, service), workload.Deps{Logger: s.log(Envoy)})
+	return s.newStation("the sidecar of "+service, c, source, "")
+}
+
+// sourceOf is the source of the edge's certificate, nil where it has none.
+func (s *site) sourceOf(p Part) (*workload.Source, error) {
+	identity, id := s.config.identity(p)
+	if s.authority != nil && (!identity.Set() || identity.CA == s.config.CA()) {
+		return workload.NewLocal(s.authority, id, workload.Deps{Logger: s.log(p)}), nil
+	}
+	if !identity.Set() {
+		return nil, nil
+	}
+	return s.open(identity, id, p)
+}
+
+// envoyListeners are what the edge listens on.
+func (c *Config) envoyListeners() []listener {
+	return []listener{
+		{"gateway.listen", c.Gateway.Listen},
+		{"gateway.redirect_listen", c.Gateway.RedirectListen},
+		{"envoy.admin", c.Envoy.Admin},
+	}
 }

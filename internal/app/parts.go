@@ -20,7 +20,7 @@ import (
 // nothing else need be tried.
 func (s *site) build() error {
 	if s.has(Envoy) {
-		if err := s.buildEnvoy(); err != nil {
+		if err := s.checkEnvoy(); err != nil {
 			return err
 		}
 	}
@@ -42,6 +42,11 @@ func (s *site) build() error {
 		}
 		g = server
 	}
+	if s.has(Envoy) {
+		if err := s.buildEnvoys(); err != nil {
+			return errors.Join(err, s.authority.Close())
+		}
+	}
 	if s.options.Sample {
 		s.behind = append(s.behind, process{"sample services", sample.Run})
 	}
@@ -55,7 +60,11 @@ func (s *site) buildIssuer() error {
 	if s.config.Issuer == nil {
 		return fmt.Errorf("%s has no issuer: write an `issuer:` part, with its apis", s.config.Path())
 	}
-	i, err := issuer.New(*s.config.Issuer, issuer.Deps{Logger: s.log(Issuer), Registerer: newRegistry(), Now: time.Now})
+	identity, err := s.identityOf(Issuer)
+	if err != nil {
+		return err
+	}
+	i, err := issuer.New(*s.config.Issuer, issuer.Deps{Logger: s.log(Issuer), Registerer: newRegistry(), Now: time.Now, Identity: identity})
 	if err != nil {
 		return err
 	}
@@ -65,7 +74,11 @@ func (s *site) buildIssuer() error {
 }
 
 func (s *site) buildAuthz() error {
-	a, err := authz.New(s.config.Authz, authz.Deps{Logger: s.log(Authz), Registerer: newRegistry(), Now: time.Now})
+	identity, err := s.identityOf(Authz)
+	if err != nil {
+		return err
+	}
+	a, err := authz.New(s.config.Authz, authz.Deps{Logger: s.log(Authz), Registerer: newRegistry(), Now: time.Now, Identity: identity})
 	if err != nil {
 		return err
 	}
@@ -79,7 +92,12 @@ func (s *site) buildControlPlane() (*controlplane.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := controlplane.New(s.config.ControlPlane, s.config.Gateway, controlplane.Deps{Logger: s.log(ControlPlane), Registerer: newRegistry(), Now: time.Now, CA: authority})
+	s.authority = authority
+	identity, err := s.controlPlaneIdentity()
+	if err != nil {
+		return nil, errors.Join(err, authority.Close())
+	}
+	c, err := controlplane.New(s.config.ControlPlane, s.config.Gateway, controlplane.Deps{Logger: s.log(ControlPlane), Registerer: newRegistry(), Now: time.Now, CA: authority, Identity: identity})
 	if err != nil {
 		return nil, errors.Join(err, authority.Close())
 	}

@@ -5,7 +5,6 @@ import (
 	"net"
 	"time"
 
-	"gatehouse.dev/gatehouse/envoy"
 	"gatehouse.dev/gatehouse/internal/serve"
 )
 
@@ -18,7 +17,7 @@ const (
 
 // announce waits until requests are answered, makes the sample's accounts, and
 // prints the banner. It returns when ctx ends, too.
-func (s *site) announce(ctx context.Context, e *envoy.Process) error {
+func (s *site) announce(ctx context.Context, unready serve.Missing) error {
 	if !s.await(ctx, s.lacks) {
 		return nil
 	}
@@ -26,12 +25,6 @@ func (s *site) announce(ctx context.Context, e *envoy.Process) error {
 		if err := sampleAccounts(ctx, s.config); err != nil {
 			return err
 		}
-	}
-	unready := func() []string {
-		if err := e.Ready(ctx); err != nil {
-			return []string{err.Error()}
-		}
-		return nil
 	}
 	if !s.await(ctx, unready) || !s.await(ctx, gone("the gateway", s.config.Gateway.Listen)) {
 		return nil

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"gatehouse.dev/gatehouse/controlplane/ca"
 	"gatehouse.dev/gatehouse/internal/serve"
 )
 
@@ -62,6 +63,8 @@ type site struct {
 	options Options
 	logger  *slog.Logger
 
+	// authority is the workload CA, where this process has the control plane.
+	authority *ca.Server
 	// behind are the parts that Envoy asks, front what faces clients.
 	behind, front []process
 	missing       []serve.Missing
@@ -128,7 +131,7 @@ func (s *site) maintain(ctx context.Context) error {
 // free: Envoy itself would share a port with another Envoy and say nothing.
 func checkFree(listeners ...listener) error {
 	for _, l := range listeners {
-		if l.address == "" {
+		if _, unix := serve.UnixPath(l.address); unix || l.address == "" {
 			continue
 		}
 		probe, err := net.Listen("tcp", l.address)

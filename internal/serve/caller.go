@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"strings"
 
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
@@ -39,4 +40,10 @@ func SPIFFEID(leaf *x509.Certificate) (string, error) {
 		return "", fmt.Errorf("the certificate has %d URI SANs, not one SPIFFE id", len(leaf.URIs))
 	}
 	return leaf.URIs[0].String(), nil
+}
+
+// TrustDomain is the trust domain of a SPIFFE id.
+func TrustDomain(id string) string {
+	domain, _, _ := strings.Cut(strings.TrimPrefix(id, "spiffe://"), "/")
+	return domain
 }

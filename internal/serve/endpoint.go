@@ -34,6 +34,16 @@ func Absolute(dir, address string) string {
 // ValidateAddress reports an address under key that is neither "unix:PATH" nor
 // "host:port", or is host:port where there is no identity to secure it with.
 func ValidateAddress(key, address string, id Identity) (vs conf.Violations) {
+	vs = ValidateEndpoint(key, address)
+	if _, unix := UnixPath(address); !unix && vs == nil && !id.Set() {
+		vs.Add(key, address, "is a TCP address without mutual TLS", "set `identity`, or use a Unix socket: unix:PATH")
+	}
+	return vs
+}
+
+// ValidateEndpoint reports an address under key that is neither "unix:PATH" nor
+// "host:port".
+func ValidateEndpoint(key, address string) (vs conf.Violations) {
 	if path, ok := UnixPath(address); ok {
 		// sun_path holds 108 bytes with the final NUL, and bind(2) says only
 		// "invalid argument".
@@ -44,10 +54,6 @@ func ValidateAddress(key, address string, id Identity) (vs conf.Violations) {
 	}
 	if _, _, err := net.SplitHostPort(address); err != nil {
 		vs.Add(key, address, "is no address", "write unix:PATH or HOST:PORT")
-		return vs
-	}
-	if !id.Set() {
-		vs.Add(key, address, "is a TCP address without mutual TLS", "set `identity`, or use a Unix socket: unix:PATH")
 	}
 	return vs
 }

@@ -20,26 +20,25 @@ import (
 // lookEvery is how often files are looked at for a change.
 const lookEvery = time.Second
 
-// Files is an identity that somebody else keeps in files, and renews there.
-type Files struct {
-	Live
+// files is a source that somebody else keeps in files, and renews there.
+type files struct {
+	source   *Source
 	identity serve.Identity
 	logger   *slog.Logger
 	seen     [sha256.Size]byte
 }
 
 // NewFiles reads the files once.
-func NewFiles(identity serve.Identity, logger *slog.Logger) (*Files, error) {
-	f := &Files{identity: identity, logger: logger}
-	if err := f.read(); err != nil {
-		return nil, err
-	}
-	return f, nil
+func NewFiles(identity serve.Identity, deps Deps) (*Source, error) {
+	deps.complete()
+	f := &files{source: newSource(nil, deps), identity: identity, logger: deps.Logger}
+	f.source.run = f.run
+	return f.source, f.read()
 }
 
-// Run follows the files until ctx ends. Files that do not fit together, as
+// run follows the files until ctx ends. Files that do not fit together, as
 // while they are replaced one by one, change nothing.
-func (f *Files) Run(ctx context.Context) error {
+func (f *files) run(ctx context.Context) error {
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
 	var told string
@@ -61,7 +60,7 @@ func (f *Files) Run(ctx context.Context) error {
 }
 
 // read takes over the files where they changed.
-func (f *Files) read() error {
+func (f *files) read() error {
 	var contents [3][]byte
 	sum := sha256.New()
 	for i, path := range []conf.Path{f.identity.Certificate, f.identity.Key, f.identity.CA} {
@@ -82,7 +81,7 @@ func (f *Files) read() error {
 		return fmt.Errorf("reading identity.certificate %q: %w", f.identity.Certificate, err)
 	}
 	f.seen = now
-	f.Set(state)
+	f.source.Set(state)
 	return nil
 }
 

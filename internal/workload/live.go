@@ -3,6 +3,7 @@ package workload
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"slices"
 	"sync"
 
 	"gatehouse.dev/gatehouse/internal/serve"
@@ -35,6 +36,16 @@ func (l *Live) Set(s *State) {
 	if l.changed != nil {
 		close(l.changed)
 		l.changed = nil
+	}
+}
+
+// SetRoots replaces the trust bundle; without a state there is nothing to
+// replace.
+func (l *Live) SetRoots(roots []*x509.Certificate) {
+	current, _ := l.Current()
+	same := func(a, b *x509.Certificate) bool { return a.Equal(b) }
+	if current != nil && len(roots) > 0 && !slices.EqualFunc(current.Roots, roots, same) {
+		l.Set(current.withRoots(roots))
 	}
 }
 

@@ -47,17 +47,31 @@ func NewState(chain []*x509.Certificate, key crypto.Signer, roots []*x509.Certif
 	for _, r := range roots {
 		s.pool.AddCert(r)
 	}
-	return s, s.verify(chain)
+	return s, s.verify()
+}
+
+// withRoots is the same certificate with other roots, even where the
+// certificate is under none of them: then it is time for another.
+func (s *State) withRoots(roots []*x509.Certificate) *State {
+	next := &State{ID: s.ID, Pair: s.Pair, Roots: roots, pool: x509.NewCertPool()}
+	for _, r := range roots {
+		next.pool.AddCert(r)
+	}
+	return next
 }
 
 // verify is at the leaf's own time: whether it is over is another question.
-func (s *State) verify(chain []*x509.Certificate) error {
+func (s *State) verify() error {
 	intermediates := x509.NewCertPool()
-	for _, c := range chain[1:] {
+	for _, der := range s.Pair.Certificate[1:] {
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			return fmt.Errorf("reading the chain of %s: %w", s.ID, err)
+		}
 		intermediates.AddCert(c)
 	}
-	_, err := chain[0].Verify(x509.VerifyOptions{
-		Roots: s.pool, Intermediates: intermediates, CurrentTime: chain[0].NotAfter,
+	_, err := s.Pair.Leaf.Verify(x509.VerifyOptions{
+		Roots: s.pool, Intermediates: intermediates, CurrentTime: s.Pair.Leaf.NotAfter,
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	})
 	if err != nil {
@@ -65,6 +79,9 @@ func (s *State) verify(chain []*x509.Certificate) error {
 	}
 	return nil
 }
+
+// signer is the private key.
+func (s *State) signer() crypto.Signer { return s.Pair.PrivateKey.(crypto.Signer) }
 
 // certificatePEM is the chain for Envoy.
 func (s *State) certificatePEM() []byte {
