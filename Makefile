@@ -32,7 +32,7 @@ test: build tools ## all tests with -race, Rego tests, end to end, a short fuzzi
 soak: build tools ## load, faults and kill loops for SOAK=10m
 	@GATEHOUSE_SOAK=$(SOAK) go test -tags soak ./e2e -run Soak -count=1 -timeout 0 -v
 
-bench: build ## CPU per Check against an empty server; writes docs/performance.md
+bench: build ## what checks and tokens cost, against the least possible; writes docs/performance.md
 	@go run ./internal/bench -gatehouse bin/gatehouse -write docs/performance.md
 
 clean: ## remove what was built and fetched; keeps data folders

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"sort"
 	"strings"
 	"time"
@@ -68,30 +67,30 @@ func spread(values []float64) string {
 	return fmt.Sprintf("%.2f–%.2f", sorted[0], sorted[len(sorted)-1])
 }
 
-// render is the page, which ends with the FIGURE lines.
-func render(results []result, o options) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, `# Performance
+// benchChecks measures the authorizer.
+func benchChecks(ctx context.Context, o options) (string, []figure, error) {
+	site, err := newSite(ctx, o)
+	if err != nil {
+		return "", nil, err
+	}
+	defer site.close()
+	results, err := measure(ctx, site, o)
+	if err != nil {
+		return "", nil, err
+	}
+	var text strings.Builder
+	fmt.Fprintf(&text, `## Checks
 
-Written by `+"`make bench`"+`: %d rounds of %d Checks a contestant, alternating, %d at once,
-on %d cores shared with the load, %s. CPU is the server process's own; a ratio
-is taken round by round, and its median counts.
+%d Checks a round, %d at once.
 
 | workload | ours, CPU per Check | empty gRPC server | ratio (lowest–highest) | goal |
 |---|---|---|---|---|
-`, o.rounds, o.checks, clients, runtime.NumCPU(), runtime.Version())
+`, o.checks, clients)
+	var figures []figure
 	for _, r := range results {
-		fmt.Fprintf(&b, "| %s | %.0f µs | %.0f µs | %.2f (%s) | ≤ %.2f |\n",
+		fmt.Fprintf(&text, "| %s | %.0f µs | %.0f µs | %.2f (%s) | ≤ %.2f |\n",
 			r.what, median(r.ours), median(r.empty), median(r.ratio), spread(r.ratio), r.goal)
+		figures = append(figures, figure{name: r.name, value: median(r.ratio), goal: r.goal})
 	}
-	b.WriteString("\n```\n")
-	for _, r := range results {
-		verdict := "ok"
-		if median(r.ratio) > r.goal {
-			verdict = "short"
-		}
-		fmt.Fprintf(&b, "FIGURE %s %.2f %.2f %s\n", r.name, median(r.ratio), r.goal, verdict)
-	}
-	b.WriteString("```\n")
-	return b.String()
+	return text.String(), figures, nil
 }
