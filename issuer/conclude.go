@@ -24,6 +24,9 @@ func (s *server) Grantable(f *login.Flow, roles []string) []string {
 // why there is none.
 func (s *server) Conclude(ctx context.Context, o login.Outcome) (login.Return, error) {
 	f := o.Flow
+	if f.Device {
+		return s.concludeDevice(ctx, o)
+	}
 	to := returnOfFlow(f)
 	if o.Error != "" {
 		s.audit.denied(ctx, f.ClientID, o.Error)

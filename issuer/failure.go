@@ -29,8 +29,12 @@ const (
 	codeRegistrationNotSupport  = "registration_not_supported"
 	codeServerError             = "server_error"
 	codeTemporarilyUnavailable  = "temporarily_unavailable"
-	codeInvalidProof            = "invalid_dpop_proof" // RFC 9449 §5
-	codeUseNonce                = "use_dpop_nonce"     // RFC 9449 §8
+	// RFC 8628 §3.5.
+	codeAuthorizationPending = "authorization_pending"
+	codeSlowDown             = "slow_down"
+	codeExpiredToken         = "expired_token"
+	codeInvalidProof         = "invalid_dpop_proof" // RFC 9449 §5
+	codeUseNonce             = "use_dpop_nonce"     // RFC 9449 §8
 )
 
 // failure is an error as the caller may see it; cause is for the log alone.

@@ -222,7 +222,7 @@ func TestDiscovery(t *testing.T) {
 		"jwks_uri": s.url + "/oauth/keys", "userinfo_endpoint": s.url + "/oauth/userinfo", "revocation_endpoint": s.url + "/oauth/revoke",
 		"introspection_endpoint": s.url + "/oauth/introspect", "end_session_endpoint": s.url + "/oauth/end-session",
 		"response_types_supported": []any{"code"}, "response_modes_supported": []any{"query", "form_post"},
-		"grant_types_supported":                            []any{"authorization_code", "refresh_token", "client_credentials"},
+		"grant_types_supported":                            []any{"authorization_code", "refresh_token", "client_credentials", grantDeviceCode},
 		"code_challenge_methods_supported":                 []any{"S256"},
 		"token_endpoint_auth_methods_supported":            []any{"client_secret_basic", "client_secret_post", "private_key_jwt", "none"},
 		"introspection_endpoint_auth_methods_supported":    []any{"client_secret_basic", "client_secret_post", "private_key_jwt"},
@@ -236,7 +236,7 @@ func TestDiscovery(t *testing.T) {
 		"request_uri_parameter_supported":                false,
 		"subject_types_supported":                        []any{"public"},
 		"scopes_supported":                               []any{"openid", "profile", "email", "offline_access", "read:orders", "write:orders", "read:profile"},
-		"registration_endpoint":                          nil, "device_authorization_endpoint": nil, "request_parameter_supported": nil,
+		"registration_endpoint":                          nil, "device_authorization_endpoint": s.url + "/oauth/device_authorization", "request_parameter_supported": nil,
 	} {
 		if diff := cmp.Diff(want, got[name]); diff != "" {
 			t.Errorf("%s: %s", name, diff)

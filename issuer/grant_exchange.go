@@ -87,8 +87,8 @@ func exchangeRequest(f form) (target string, err error) {
 }
 
 // exchanged are the claims of a token that somebody wants to exchange. One that
-// is bound to a key is refused: who presents it has not proven that key, and
-// the new token would be free of it (RFC 7800 §3.1).
+// is bound to a key is taken from who proves the key, and the new token is
+// bound to it too; from others it would come out free of it (RFC 7800 §3.1).
 func (s *server) exchanged(ctx context.Context, compact, parameter string) (*token.Claims, error) {
 	claims, err := s.presented(ctx, compact)
 	switch {
@@ -96,8 +96,6 @@ func (s *server) exchanged(ctx context.Context, compact, parameter string) (*tok
 		return nil, err
 	case err != nil:
 		return nil, fail(codeInvalidRequest, parameter+" is invalid, expired or revoked").because(err)
-	case !claims.Confirmation().IsZero():
-		return nil, fail(codeInvalidRequest, parameter+" is bound to a key")
 	}
 	return claims, nil
 }

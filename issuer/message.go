@@ -24,6 +24,7 @@ const (
 	grantRefreshToken      = string(oidc.GrantTypeRefreshToken)
 	grantClientCredentials = string(oidc.GrantTypeClientCredentials)
 	grantTokenExchange     = string(oidc.GrantTypeTokenExchange)
+	grantDeviceCode        = string(oidc.GrantTypeDeviceCode)
 )
 
 // metadata is the provider's description: OpenID Connect Discovery §3 and
@@ -46,6 +47,7 @@ func describe(c Config, scopes []string, locales []string) metadata {
 		Issuer:                                    c.URL,
 		AuthorizationEndpoint:                     c.URL + pathAuthorize,
 		TokenEndpoint:                             c.URL + pathToken,
+		DeviceAuthorizationEndpoint:               c.URL + pathDevice,
 		IntrospectionEndpoint:                     c.URL + pathIntrospect,
 		UserinfoEndpoint:                          c.URL + pathUserinfo,
 		RevocationEndpoint:                        c.URL + pathRevoke,
@@ -72,7 +74,7 @@ func describe(c Config, scopes []string, locales []string) metadata {
 
 // grantTypes are those that somebody may use by this configuration.
 func (c *Config) grantTypes() []oidc.GrantType {
-	types := []oidc.GrantType{oidc.GrantTypeCode, oidc.GrantTypeRefreshToken, oidc.GrantTypeClientCredentials}
+	types := []oidc.GrantType{oidc.GrantTypeCode, oidc.GrantTypeRefreshToken, oidc.GrantTypeClientCredentials, oidc.GrantTypeDeviceCode}
 	if len(c.TokenExchange) > 0 {
 		types = append(types, oidc.GrantTypeTokenExchange)
 	}

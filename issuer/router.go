@@ -19,6 +19,7 @@ const (
 	pathUserinfo   = "/oauth/userinfo"
 	pathIntrospect = "/oauth/introspect"
 	pathRevoke     = "/oauth/revoke"
+	pathDevice     = "/oauth/device_authorization"
 	pathPush       = "/oauth/par"
 )
 
@@ -41,6 +42,7 @@ func (s *server) handler() http.Handler {
 		pathToken:      {post, s.machine("token", s.token), s.browserClients},
 		pathRevoke:     {post, s.machine("revoke", s.revoke), s.browserClients},
 		pathUserinfo:   {either, s.machine("userinfo", s.userinfo), s.browserClients},
+		pathDevice:     {post, s.machine("device", s.authorizeDevice), nil},
 		pathIntrospect: {post, s.machine("introspect", s.introspect), nil},
 		pathPush:       {post, s.machine("par", s.push), s.browserClients},
 		pathAuthorize:  {either, http.HandlerFunc(s.authorize), nil},

@@ -85,7 +85,7 @@ func (c *catalog) isAPI(audience string) bool {
 func (c *catalog) mayAsk(client store.Client, scope string) bool {
 	switch scope {
 	case scopeOpenID, scopeProfile, scopeEmail:
-		return slices.Contains(client.GrantTypes, grantAuthorizationCode)
+		return slices.Contains(client.GrantTypes, grantAuthorizationCode) || slices.Contains(client.GrantTypes, grantDeviceCode)
 	case scopeOfflineAccess:
 		return slices.Contains(client.GrantTypes, grantRefreshToken)
 	default:

@@ -37,7 +37,9 @@ type server struct {
 	keys    *keys.Ring
 	tokens  *keys.AccessTokens
 	// refreshKey derives refresh tokens from their predecessors.
-	refreshKey     []byte
+	refreshKey []byte
+	// userCodeKey keys the hashes of user codes.
+	userCodeKey    []byte
 	login          *login.Pages
 	feed           *feed.Server
 	admin          *admin.Service
@@ -113,7 +115,7 @@ func openStore(c Config, now func() time.Time) (store.Store, error) {
 }
 
 func (s *server) openKeys(ctx context.Context, kek *keys.KEK, d Deps) (err error) {
-	s.refreshKey = kek.Derive("refresh successor")
+	s.refreshKey, s.userCodeKey = kek.Derive("refresh successor"), kek.Derive("user code")
 	s.keys, err = keys.New(keys.Config{
 		Algorithms:  s.config.algorithms(),
 		PublishLead: s.config.Keys.PublishLead, RotateEvery: s.config.Keys.RotateEvery,

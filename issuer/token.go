@@ -34,6 +34,8 @@ func (s *server) token(w http.ResponseWriter, r *http.Request) error {
 		response, err = s.refresh(ctx, client, f)
 	case grantClientCredentials:
 		response, err = s.clientCredentials(ctx, now, client, f)
+	case grantDeviceCode:
+		response, err = s.fetch(ctx, client, f)
 	case grantTokenExchange:
 		response, err = s.exchange(ctx, now, client, f)
 	}
@@ -51,7 +53,7 @@ func (s *server) token(w http.ResponseWriter, r *http.Request) error {
 func grantOf(client store.Client, f form) (string, error) {
 	grant := f.get("grant_type")
 	switch grant {
-	case grantAuthorizationCode, grantRefreshToken, grantClientCredentials, grantTokenExchange:
+	case grantAuthorizationCode, grantRefreshToken, grantClientCredentials, grantDeviceCode, grantTokenExchange:
 	case "":
 		return "", fail(codeInvalidRequest, "grant_type is missing")
 	default:

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -101,7 +102,8 @@ func completeClient(client *adminv1.Client, kind string) error {
 		return usage(fmt.Sprintf("--type %q is none: write confidential, public or native", kind))
 	}
 	client.Type = known
-	if kind == "native" && len(client.RedirectUris) == 0 {
+	logsIn := len(client.GrantTypes) == 0 || slices.Contains(client.GrantTypes, "authorization_code")
+	if kind == "native" && logsIn && len(client.RedirectUris) == 0 {
 		client.RedirectUris = []string{"http://127.0.0.1/callback"}
 	}
 	if len(client.GrantTypes) == 0 {

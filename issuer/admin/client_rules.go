@@ -18,10 +18,11 @@ const (
 	authorizationCode = "authorization_code"
 	refreshToken      = "refresh_token"
 	clientCredentials = "client_credentials"
+	deviceCode        = "urn:ietf:params:oauth:grant-type:device_code"    // RFC 8628 §3.4
 	tokenExchange     = "urn:ietf:params:oauth:grant-type:token-exchange" // RFC 8693 §2.1
 )
 
-var grantTypes = []string{authorizationCode, refreshToken, clientCredentials, tokenExchange}
+var grantTypes = []string{authorizationCode, refreshToken, clientCredentials, deviceCode, tokenExchange}
 
 const (
 	maxClientID     = 64
@@ -75,8 +76,8 @@ func (s *Service) checkTokens(vs *conf.Violations, c store.Client) {
 func checkGrants(vs *conf.Violations, c store.Client) {
 	unknown(vs, "grant_types", c.GrantTypes, grantTypes, "is no grant type of Gatehouse", "write "+strings.Join(grantTypes, ", "))
 	may := func(grant string) bool { return slices.Contains(c.GrantTypes, grant) }
-	if may(refreshToken) && !may(authorizationCode) {
-		vs.Add("grant_types", refreshToken, "has nothing to refresh", "add "+authorizationCode)
+	if may(refreshToken) && !may(authorizationCode) && !may(deviceCode) {
+		vs.Add("grant_types", refreshToken, "has nothing to refresh", "add "+authorizationCode+" or "+deviceCode)
 	}
 	for _, grant := range []string{clientCredentials, tokenExchange} {
 		if may(grant) && c.Type != store.Confidential {

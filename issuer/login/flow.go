@@ -28,6 +28,11 @@ type Flow struct {
 	KeyThumbprint string   `json:"jkt,omitempty"`
 	Scopes        []string `json:"scopes"`
 	Resources     []string `json:"resources,omitempty"`
+	// Device tells that the person connects a device (RFC 8628); UserCode is
+	// the code that they typed or followed. Until they sent it, there is no
+	// client.
+	Device   bool   `json:"device,omitempty"`
+	UserCode string `json:"user_code,omitempty"`
 	// Silent is prompt=none: no page may be shown.
 	Silent bool `json:"silent,omitempty"`
 	// Reauthenticate is prompt=login.
@@ -64,6 +69,8 @@ const (
 	stepLogin
 	stepConsent
 	stepConclude
+	// stepCode asks for a device's user code.
+	stepCode
 )
 
 // standing is what a flow is judged by.
@@ -89,6 +96,9 @@ func next(f *Flow, s standing) (step, string) {
 			return stepRefuse, "login_required"
 		}
 		return stepLogin, ""
+	}
+	if f.Device && f.ClientID == "" {
+		return stepCode, ""
 	}
 	if len(s.grantable) == 0 {
 		return stepRefuse, "access_denied"

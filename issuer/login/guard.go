@@ -30,9 +30,9 @@ func matches(presented, want string) bool {
 }
 
 // consentToken is the consent form's token. It holds for this flow, this login
-// and exactly these scopes: what a person allows is what they saw.
+// and exactly these scopes, for a device with this code: what a person allows is what they saw.
 func consentToken(f *Flow, session *store.Session, scopes []string) string {
-	return authenticator(f.CSRF, "consent", session.ID, strings.Join(scopes, " "))
+	return authenticator(f.CSRF, "consent", session.ID, strings.Join(scopes, " "), f.ClientID, f.UserCode)
 }
 
 // endToken is the logout form's token. The cookie's secret is its key, so it

@@ -44,6 +44,8 @@ func TestConsentToken(t *testing.T) {
 		"another flow":    consentToken(&Flow{CSRF: "l"}, s, []string{"openid"}),
 		"another session": consentToken(f, &store.Session{ID: "ses_2"}, []string{"openid"}),
 		"more scopes":     consentToken(f, s, []string{"openid", "email"}),
+		"another device":  consentToken(&Flow{CSRF: "k", UserCode: "BBBB-BBBB"}, s, []string{"openid"}),
+		"another client":  consentToken(&Flow{CSRF: "k", ClientID: "c"}, s, []string{"openid"}),
 		"a logout":        endToken("k"),
 	} {
 		if matches(token, other) {

@@ -28,6 +28,9 @@ const (
 	PathLogin      = "/oauth/login"
 	PathConsent    = "/oauth/consent"
 	PathEndSession = "/oauth/end-session"
+	PathDevice     = "/oauth/device"
+	PathConnected  = "/oauth/device/connected"
+	PathRefused    = "/oauth/device/refused"
 )
 
 // Authority is the protocol's side: it says what a person can give, and what a
@@ -38,9 +41,21 @@ type Authority interface {
 	Grantable(f *Flow, roles []string) []string
 	// Conclude is where the browser goes at the end, with a code or an error.
 	Conclude(ctx context.Context, o Outcome) (Return, error)
+	// Device is what the device asks for that shows a user code, as people
+	// write it; nil: none does.
+	Device(ctx context.Context, userCode string) (*DeviceRequest, error)
 	// Leaving reads a client's request to log the person out. What is wrong with
 	// it is a Mistake.
 	Leaving(ctx context.Context, form Form) (Leaving, error)
+}
+
+// DeviceRequest is what a device asks for (RFC 8628).
+type DeviceRequest struct {
+	// UserCode is written as the device shows it.
+	UserCode  string
+	ClientID  string
+	Scopes    []string
+	Resources []string
 }
 
 // Mistake is what an application did wrong, for the person to see.
@@ -105,6 +120,8 @@ type Pages struct {
 	cookies  *cookies
 	views    *views
 	throttle *throttle
+	// guesses slows down the guessing of user codes.
+	guesses *guesses
 }
 
 // New makes the pages.
@@ -117,7 +134,7 @@ func New(config Config, deps Deps) (*Pages, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the login pages: %w", err)
 	}
-	return &Pages{config: config, deps: deps, cookies: cookies, views: views, throttle: newThrottle(deps.Now)}, nil
+	return &Pages{config: config, deps: deps, cookies: cookies, views: views, throttle: newThrottle(deps.Now), guesses: newGuesses(deps.Now)}, nil
 }
 
 // Form gives the value of a parameter that is present at most once.
@@ -129,6 +146,9 @@ func (p *Pages) Routes() map[string]func(http.ResponseWriter, *http.Request, For
 		PathLogin:      p.loginPage,
 		PathConsent:    p.consentPage,
 		PathEndSession: p.endSessionPage,
+		PathDevice:     p.devicePage,
+		PathConnected:  p.connectedPage,
+		PathRefused:    p.refusedPage,
 	}
 }
 

@@ -31,6 +31,7 @@ func (p *Pages) showConsent(w http.ResponseWriter, r *http.Request, f *Flow, v v
 	p.show(w, r, http.StatusOK, "consent", view{
 		words: said, Title: said.Say("consent.title"), FlowID: f.ID, CSRF: consentToken(f, v.session, scopes),
 		Account: string(v.user.Login), Client: client, Destination: said.destination(f.RedirectURI), Scopes: said.scopeViews(scopes),
+		UserCode: f.UserCode,
 	}, f)
 }
 

@@ -38,6 +38,8 @@ func (p *Pages) proceed(w http.ResponseWriter, r *http.Request, f *Flow, v visit
 		p.hold(w, r, f, PathLogin)
 	case step == stepConsent:
 		p.hold(w, r, f, PathConsent)
+	case step == stepCode:
+		p.hold(w, r, f, PathDevice)
 	case step == stepConclude:
 		p.conclude(w, r, Outcome{Flow: f, Session: *v.session, Scopes: scopes}, answered)
 	default:
@@ -141,6 +143,9 @@ func (p *Pages) show(w http.ResponseWriter, r *http.Request, status int, name st
 
 // clientName is what a client calls itself.
 func (p *Pages) clientName(ctx context.Context, id string) (string, error) {
+	if id == "" { // a device that is not known yet
+		return "", nil
+	}
 	client, err := p.deps.People.Client(ctx, id)
 	if err != nil {
 		return "", fmt.Errorf("reading the client of a flow: %w", err)

@@ -46,6 +46,8 @@ type view struct {
 	Client      string
 	Destination string
 	Scopes      []scopeView
+	// UserCode is what a device shows.
+	UserCode string
 	// Hidden are parameters that go through a form.
 	Hidden []hidden
 	// Action and Script are the form that a client is answered with.

@@ -41,6 +41,7 @@ type Store interface {
 	Revocations
 	Onces
 	PushedRequests
+	Devices
 	Audit
 
 	// Sweep removes what has expired, at most limit records; more tells that

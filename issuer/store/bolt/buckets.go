@@ -42,6 +42,11 @@ var (
 	registrationHashes = []byte("registration_hashes") // hash → registration token id
 	auditLog           = []byte("audit_log")           // sequence → seal, when, Event
 
+	// Since schema 5.
+	devices       = []byte("devices")        // hash → Device
+	userCodes     = []byte("user_codes")     // keyed hash → device hash
+	clientDevices = []byte("client_devices") // client id, device hash → nothing
+
 	bucketsV1 = [][]byte{
 		meta, clients, users, logins, sessions, cookies, sessionGrants, consents, codes,
 		grants, refreshTokens, signingKeys, revocationLog, revoked, expiry,
@@ -51,6 +56,7 @@ var (
 	}
 	bucketsV3 = [][]byte{usedOnce, pushedRequests}
 	bucketsV4 = [][]byte{groups, groupNames, userSessions, registrationTokens, registrationHashes, auditLog}
+	bucketsV5 = [][]byte{devices, userCodes, clientDevices}
 
 	schemaKey = []byte("schema")
 	epochKey  = []byte("epoch")

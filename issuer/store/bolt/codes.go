@@ -154,11 +154,18 @@ func (t *txn) consume(c *store.Code, grantID string) error {
 
 // grant stores a grant and its first refresh token, and spends its code.
 func (t *txn) grant(g store.Grant, c *store.Code, refresh store.Hash) error {
+	if err := t.consume(c, g.ID); err != nil {
+		return err
+	}
+	return t.addGrant(g, refresh)
+}
+
+// addGrant stores a grant and its first refresh token.
+func (t *txn) addGrant(g store.Grant, refresh store.Hash) error {
 	if t.has(grants, []byte(g.ID)) {
 		return about("grant", g.ID, store.ErrConflict)
 	}
 	err := errors.Join(
-		t.consume(c, g.ID),
 		putRow(t, grants, []byte(g.ID), g),
 		t.put(sessionGrants, pair(g.SessionID, g.ID), nil),
 		t.expire(g.ExpiresAt, expireGrant, []byte(g.ID)),

@@ -132,7 +132,7 @@ func prepare(file *bbolt.DB, path string, o Options) (*DB, error) {
 
 // migrations lead from one schema version to the next: the first makes an
 // empty file version 1. A landed one never changes.
-var migrations = []func(*bbolt.Tx) error{createV1, addV2, addV3, addV4}
+var migrations = []func(*bbolt.Tx) error{createV1, addV2, addV3, addV4, addV5}
 
 func migrate(file *bbolt.DB) error {
 	return file.Update(func(tx *bbolt.Tx) error {
@@ -171,6 +171,8 @@ func schemaOf(tx *bbolt.Tx) (uint64, error) {
 func createV1(tx *bbolt.Tx) error { return errors.Join(addBuckets(tx, bucketsV1), putEpoch(tx)) }
 
 func addV2(tx *bbolt.Tx) error { return addBuckets(tx, bucketsV2) }
+
+func addV5(tx *bbolt.Tx) error { return addBuckets(tx, bucketsV5) }
 
 func addV3(tx *bbolt.Tx) error { return addBuckets(tx, bucketsV3) }
 

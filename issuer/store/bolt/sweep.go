@@ -19,6 +19,7 @@ const (
 	expireUsed
 	expirePushed
 	expireRegistration
+	expireDevice
 )
 
 // ceilSecond is the first whole second at which a moment has passed.
@@ -99,6 +100,8 @@ func (t *txn) drop(kind byte, key []byte) error {
 		return t.delete(refreshTokens, key)
 	case expireRevoked:
 		return t.delete(revoked, key)
+	case expireDevice:
+		return t.dropDevice(key)
 	case expireUsed:
 		return t.delete(usedOnce, key)
 	case expirePushed:

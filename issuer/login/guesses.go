@@ -1,0 +1,54 @@
+package login
+
+import (
+	"net/http"
+	"time"
+)
+
+// guesses slows down the guessing of user codes (RFC 8628 §5.1). A code has
+// some 34 bits and lives for minutes, so what counts is how often anybody may
+// be wrong: by account, by address and altogether. A right code is no guess.
+type guesses struct {
+	now                 func() time.Time
+	accounts, addresses *buckets
+	all                 *buckets
+	// starts are device authorizations begun from an address: each takes room.
+	starts *buckets
+}
+
+func newGuesses(now func() time.Time) *guesses {
+	return &guesses{
+		now:       now,
+		accounts:  newBuckets(10, 30*time.Second),
+		addresses: newBuckets(50, 5*time.Second),
+		all:       newBuckets(200, 100*time.Millisecond),
+		starts:    newBuckets(20, 3*time.Second),
+	}
+}
+
+// take counts a guess before it is tried; wait > 0 tells to come again later,
+// and forgive takes it back.
+func (g *guesses) take(account, address string) (forgive func(), wait time.Duration) {
+	now := g.now()
+	keys := []throttleKey{keyOf(account, ""), keyOf("", address), {}}
+	kinds := []*buckets{g.accounts, g.addresses, g.all}
+	for i, b := range kinds {
+		if wait = b.take(keys[i], now); wait > 0 {
+			for j := range i {
+				kinds[j].give(keys[j])
+			}
+			return nil, wait
+		}
+	}
+	return func() {
+		for i, b := range kinds {
+			b.give(keys[i])
+		}
+	}, 0
+}
+
+// StartDevice counts a device authorization that somebody begins who proved
+// nothing; wait > 0 tells to come again later.
+func (p *Pages) StartDevice(r *http.Request) (wait time.Duration) {
+	return p.guesses.starts.take(keyOf("", clientAddress(r)), p.deps.Now())
+}
