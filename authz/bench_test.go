@@ -31,6 +31,16 @@ func BenchmarkCheck(b *testing.B) {
 		in := checkOf(rule, w.person())
 		run(b, func(int) *authv3.CheckRequest { return in })
 	})
+	b.Run("seen-asserted", func(b *testing.B) {
+		in := checkOf(w.rule(toOrders), w.person())
+		run(b, func(int) *authv3.CheckRequest { return in })
+	})
+	b.Run("seen-asserted-each", func(b *testing.B) {
+		w.server.assertions.eachRequest = true
+		defer func() { w.server.assertions.eachRequest = false }()
+		in := checkOf(w.rule(toOrders), w.person())
+		run(b, func(int) *authv3.CheckRequest { return in })
+	})
 	b.Run("new-ES256", func(b *testing.B) {
 		// More tokens than the cache holds of any of them by the time it comes
 		// around again.

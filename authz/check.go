@@ -21,26 +21,26 @@ func (s *Server) Check(ctx context.Context, in *authv3.CheckRequest) (*authv3.Ch
 func (s *Server) decide(ctx context.Context, in *authv3.CheckRequest, d *decision) (*authv3.CheckResponse, error) {
 	var err error
 	d.request = readRequest(in)
-	if d.rule, err = s.ruleOf(ctx, d.request); err != nil {
+	if d.rule, err = s.ruleOf(ctx, d); err != nil {
 		return nil, err
 	}
-	if err = s.issuers.ready(d.rule); err != nil {
+	if err = s.checkPeer(d); err != nil {
 		return nil, err
 	}
-	bearer, err := credential(d.request, d.rule)
-	if err != nil {
-		return nil, err
-	}
-	if d.claims, err = s.issuers.claims(ctx, bearer, d.rule); err != nil {
+	if err = s.identify(ctx, d); err != nil {
 		return nil, err
 	}
 	if d.feed, err = s.issuers.revoked(d.claims, d.rule); err != nil {
 		return nil, err
 	}
-	if d.revision, err = permit(ctx, s.policies, d.request, d.rule, d.claims); err != nil {
+	if d.revision, err = permit(ctx, s.policies, d); err != nil {
 		return nil, err
 	}
-	set, remove, err := claimHeaders(d.claims)
+	assertion, err := s.assertions.make(d)
+	if err != nil {
+		return nil, err
+	}
+	set, remove, err := headersFor(d, assertion)
 	if err != nil {
 		return nil, err
 	}
@@ -50,20 +50,22 @@ func (s *Server) decide(ctx context.Context, in *authv3.CheckRequest, d *decisio
 
 // ruleOf is the verified rule of the route that Envoy matched, if this Envoy
 // may present it.
-func (s *Server) ruleOf(ctx context.Context, r *request) (*rule, error) {
-	caller, err := serve.Caller(ctx, s.config.LocalIdentity)
-	if err != nil {
+func (s *Server) ruleOf(ctx context.Context, d *decision) (_ *rule, err error) {
+	if d.caller, err = serve.Caller(ctx, s.config.LocalIdentity); err != nil {
 		return nil, deny(ReasonCaller, "identifying the Envoy that asks: %w", err)
 	}
-	if !r.hasRule {
+	if s.signing.isDenied(d.caller) {
+		return nil, deny(ReasonWorkloadDenied, "the Envoy that asks, %q, was revoked", d.caller)
+	}
+	if !d.request.hasRule {
 		return nil, deny(ReasonRuleMissing, "the route carries no rule: its configuration is not from the control plane")
 	}
-	rule, err := s.rules.verify(r.rule)
+	rule, err := s.rules.verify(d.request.rule)
 	if err != nil {
 		return nil, deny(ReasonRuleInvalid, "verifying the rule: %w", err)
 	}
-	if !rule.admits(caller) {
-		return nil, deny(ReasonRuleForeign, "the rule of route %q is not for %q", rule.route, caller)
+	if !rule.admits(d.caller) {
+		return nil, deny(ReasonRuleForeign, "the rule of route %q is not for %q", rule.route, d.caller)
 	}
 	return rule, nil
 }

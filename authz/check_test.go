@@ -18,7 +18,7 @@ import (
 )
 
 // headersSet are the headers that an answer sets; each must replace.
-func headersSet(t *testing.T, r *authv3.CheckResponse) map[string]string {
+func headersSet(t testing.TB, r *authv3.CheckResponse) map[string]string {
 	t.Helper()
 	set := map[string]string{}
 	for _, h := range r.GetOkResponse().GetHeaders() {
@@ -42,16 +42,16 @@ func TestCheckTellsTheServiceWhoCalls(t *testing.T) {
 		{"a person", personClaims(w.now()), map[string]string{
 			"x-gatehouse-subject": "usr_ada", "x-gatehouse-subject-type": "user", "x-gatehouse-client-id": "shop",
 			"x-gatehouse-scope": "read:orders profile", "x-gatehouse-roles": "customer,approver", "x-gatehouse-issuer": testIssuer,
-		}, nil},
+		}, []string{"x-gatehouse-actor", "gatehouse-assertion"}},
 		{"a client, which has no roles", client, map[string]string{
 			"x-gatehouse-subject": "shop", "x-gatehouse-subject-type": "client", "x-gatehouse-client-id": "shop",
 			"x-gatehouse-scope": "read:orders profile", "x-gatehouse-issuer": testIssuer,
-		}, []string{"x-gatehouse-roles"}},
+		}, []string{"x-gatehouse-roles", "x-gatehouse-actor", "gatehouse-assertion"}},
 		{"hostile roles", personClaims(w.now()).with("roles", []string{"a,admin", "x-gatehouse-roles: admin", "Größe"}), map[string]string{
 			"x-gatehouse-subject": "usr_ada", "x-gatehouse-subject-type": "user", "x-gatehouse-client-id": "shop",
 			"x-gatehouse-scope": "read:orders profile", "x-gatehouse-issuer": testIssuer,
 			"x-gatehouse-roles": "a%2Cadmin,x-gatehouse-roles:%20admin,Gr%C3%B6%C3%9Fe",
-		}, nil},
+		}, []string{"x-gatehouse-actor", "gatehouse-assertion"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for range 2 { // new, then seen

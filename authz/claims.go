@@ -73,6 +73,8 @@ func refusal(err error) error {
 		reason = ReasonMalformedToken
 	case token.ReasonAlgorithm, token.ReasonType, token.ReasonSignature, token.ReasonClaim, token.ReasonLifetime, token.ReasonNotYetValid:
 		reason = ReasonInvalidToken
+	case token.ReasonAudience:
+		reason = ReasonWrongAudience
 	case token.ReasonExpired:
 		reason = ReasonExpiredToken
 	case token.ReasonIssuer:

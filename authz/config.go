@@ -43,12 +43,30 @@ type Config struct {
 	// which saves its cost on busy gateways. Denied requests are logged at info,
 	// those answered 503 at warn, always. Default: info.
 	AllowedEvents string `yaml:"allowed_events"`
+	// The signed assertions that services get.
+	Assertions Assertions `yaml:"assertions"`
 	// The issuers whose tokens can be verified; a route says which of them it
 	// accepts. Default: the issuer of this file, with its keys and feed.
 	Issuers []Issuer `yaml:"issuers"`
 	// The folder of Rego policies; empty: the scope policy alone. Filled from
 	// the top level's `policies`.
 	Policies conf.Path `yaml:"-"`
+}
+
+// Assertions are the signed statements of who calls, for one service each.
+type Assertions struct {
+	// How long a key signs before the next one does, 1m to 720h. Keys are in
+	// memory alone; a restart makes new ones. Default: 24h.
+	Rotate time.Duration `yaml:"rotate"`
+	// Whether each request gets an assertion of its own, whose txn is its
+	// request id. Else the requests of one token to one service share one for up
+	// to 30 s, with the id of the first; a signature costs about as much as all
+	// else of a decision. Default: false.
+	EachRequest bool `yaml:"each_request"`
+	// How much memory assertions may take that were made or verified in the last
+	// two minutes, in bytes, from 1 MiB; one takes about 2 KiB. Too little costs a
+	// signature a request, nothing else. Default: 33554432 (32 MiB).
+	CacheBytes int64 `yaml:"cache_bytes"`
 }
 
 // Issuer is one authorization server.
@@ -93,6 +111,8 @@ const (
 	defaultTelemetry    = "127.0.0.1:9492"
 	defaultCacheBytes   = 64 << 20
 	defaultSkew         = 30 * time.Second
+	defaultRotate       = 24 * time.Hour
+	defaultAssertions   = 32 << 20
 	defaultJWKSMaxAge   = 24 * time.Hour
 	defaultJWKSInterval = 5 * time.Minute
 	defaultMaxLifetime  = 10 * time.Minute
@@ -108,6 +128,8 @@ func (c *Config) SetDefaults(dataDir string) {
 	conf.Default(&c.Skew, defaultSkew)
 	conf.Default(&c.TokenCacheBytes, defaultCacheBytes)
 	conf.Default(&c.AllowedEvents, "info")
+	conf.Default(&c.Assertions.Rotate, defaultRotate)
+	conf.Default(&c.Assertions.CacheBytes, defaultAssertions)
 	if len(c.RuleKeys) == 0 {
 		c.RuleKeys = []conf.Path{conf.Path(filepath.Join(dataDir, "keys", "rule.pub"))}
 	}

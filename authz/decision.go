@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"gatehouse.dev/gatehouse/policies"
-	"gatehouse.dev/gatehouse/token"
 )
 
 // policySource has the current policies.
@@ -14,15 +13,15 @@ type policySource interface{ Current() *policies.Set }
 
 // permit asks the scope policy and the one that the rule names. It returns the
 // revision of the policies it asked.
-func permit(ctx context.Context, source policySource, r *request, rule *rule, claims *token.Claims) (revision string, err error) {
-	set := source.Current()
+func permit(ctx context.Context, source policySource, d *decision) (revision string, err error) {
+	set, rule := source.Current(), d.rule
 	if set == nil {
 		return "", deny(ReasonPolicyMissing, "no policies are loaded")
 	}
 	if rule.policy != "" && !set.Has(rule.policy) {
 		return set.Revision(), deny(ReasonPolicyMissing, "no policy %q is loaded; there are %s", rule.policy, strings.Join(set.Names(), ", "))
 	}
-	verdict, err := set.Decide(ctx, rule.policy, policyInput(r, rule, claims))
+	verdict, err := set.Decide(ctx, rule.policy, policyInput(d))
 	switch {
 	case err != nil:
 		return set.Revision(), deny(ReasonPolicyError, "deciding: %w", err)
@@ -42,7 +41,8 @@ func insufficientScope(rule *rule, verdict policies.Verdict) error {
 }
 
 // policyInput is the document that policies see; it has no credential in it.
-func policyInput(r *request, rule *rule, claims *token.Claims) policies.Input {
+func policyInput(d *decision) policies.Input {
+	r, rule, claims := d.request, d.rule, d.claims
 	input := policies.Input{
 		Route: policies.Route{ID: rule.route, Service: rule.service},
 		Request: policies.Request{
@@ -56,6 +56,9 @@ func policyInput(r *request, rule *rule, claims *token.Claims) policies.Input {
 			IssuedAt: claims.IssuedAt(), ExpiresAt: claims.ExpiresAt(),
 		},
 		Required: policies.Required{Scopes: rule.scopes},
+	}
+	if d.assertion != nil {
+		input.Assertion = policies.Assertion{Caller: d.assertion.Requester(), Actors: d.assertion.Actors()}
 	}
 	if rule.policy != "" {
 		// Decoding costs more than all else here, and the scope policy reads

@@ -44,7 +44,7 @@ func answerTo(reason Reason) answer {
 		return invalid
 	case ReasonInsufficientScope:
 		return insufficient
-	case ReasonPolicy, ReasonClaimsTooLong:
+	case ReasonPolicy, ReasonClaimsTooLong, ReasonPeer, ReasonWorkloadDenied, ReasonWiderScope, ReasonChainTooLong:
 		return forbidden
 	default:
 		return unavailable

@@ -32,16 +32,19 @@ func (v verdict) String() string {
 // decision is one request on its way through the recipe; what a step found is
 // kept for the event.
 type decision struct {
-	id       string
-	started  time.Time
-	request  *request
-	rule     *rule
-	claims   *token.Claims
-	feed     feedState
-	revision string // of the policies
-	verdict  verdict
-	reason   Reason
-	cause    error
+	id      string
+	started time.Time
+	request *request
+	caller  string // SPIFFE id of the Envoy that asks
+	rule    *rule
+	claims  *token.Claims
+	// assertion is what claims are from; nil where they are an access token's.
+	assertion *token.Assertion
+	feed      feedState
+	revision  string // of the policies
+	verdict   verdict
+	reason    Reason
+	cause     error
 }
 
 // begin starts a decision. Its id is the process's random prefix and a counter:
@@ -105,6 +108,13 @@ func (d *decision) findings() (attributes []slog.Attr) {
 			slog.String("token_id", d.claims.ID()),
 			slog.Uint64("feed_sequence", d.feed.sequence),
 			slog.Int64("feed_age_ms", d.feed.age.Milliseconds()),
+		)
+	}
+	if d.assertion != nil {
+		attributes = append(attributes,
+			slog.String("peer", d.request.peer),
+			slog.String("transaction", d.assertion.Transaction()),
+			slog.Any("actors", d.assertion.Actors()),
 		)
 	}
 	if d.revision != "" {

@@ -29,9 +29,13 @@ import (
 )
 
 const (
+	testDomain   = "gatehouse.local"
 	testIssuer   = "https://issuer.example"
 	testNode     = "spiffe://gatehouse.local/gateway/edge"
 	testAudience = "https://orders.example"
+	testAuthz    = "spiffe://gatehouse.local/authz"
+	testOrders   = "spiffe://gatehouse.local/service/orders"
+	testProfile  = "spiffe://gatehouse.local/service/profile"
 )
 
 // ruleSigner is a control plane's rule key.
@@ -99,6 +103,23 @@ func ordersRule() *rulev1.Rule {
 		TokenSources:       []rulev1.TokenSource{rulev1.TokenSource_TOKEN_SOURCE_AUTHORIZATION_BEARER},
 		RevocationMaxAgeMs: 600_000,
 	}
+}
+
+// inboundRule is what a service's sidecar asks with; the edge and profile may
+// call.
+func inboundRule(service string) *rulev1.Rule {
+	r := ordersRule()
+	r.NodeIdentities, r.Issuers, r.Audience = []string{service}, []string{testAuthz}, service
+	r.TokenSources = []rulev1.TokenSource{rulev1.TokenSource_TOKEN_SOURCE_ASSERTION}
+	r.Peers = []string{testNode, testProfile}
+	return r
+}
+
+// outboundRule is what a service's sidecar asks with when the service calls.
+func outboundRule(service, target string) *rulev1.Rule {
+	r := inboundRule(service)
+	r.Peers, r.Scopes, r.Acting, r.AssertionAudience = nil, nil, service, target
+	return r
 }
 
 // keyServer is an issuer's JWKS endpoint and the keys behind it.

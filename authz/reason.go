@@ -31,6 +31,10 @@ const (
 	ReasonInsufficientScope Reason = "insufficient_scope"
 	ReasonPolicy            Reason = "policy"
 	ReasonClaimsTooLong     Reason = "claims_too_long"
+	ReasonPeer              Reason = "peer"
+	ReasonWorkloadDenied    Reason = "workload_denied"
+	ReasonWiderScope        Reason = "wider_scope"
+	ReasonChainTooLong      Reason = "chain_too_long"
 
 	// 503: we cannot know.
 	ReasonCaller            Reason = "caller"
@@ -39,6 +43,7 @@ const (
 	ReasonRuleForeign       Reason = "rule_foreign"
 	ReasonUnknownIssuer     Reason = "unknown_issuer"
 	ReasonKeysMissing       Reason = "keys_missing"
+	ReasonAssertionKey      Reason = "assertion_key"
 	ReasonRevocationMissing Reason = "revocation_missing"
 	ReasonRevocationStale   Reason = "revocation_stale"
 	ReasonClock             Reason = "clock"

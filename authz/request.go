@@ -18,10 +18,13 @@ type request struct {
 	query         string // as sent, without the question mark
 	host          string
 	source        string
+	peer          string // SPIFFE id of Envoy's TLS peer; empty: it showed none
 	id            string // x-request-id, where it is fit to be shown
 	trace         string // the trace id of traceparent
 	grpc          bool
 	authorization []string // each Authorization header, in order
+	assertion     []string // each gatehouse-assertion header
+	narrow        []string // each gatehouse-narrow-scope header
 	headers       func(yield func(name, value string) bool)
 }
 
@@ -32,6 +35,7 @@ func readRequest(check *authv3.CheckRequest) *request {
 		method:  http.GetMethod(),
 		host:    http.GetHost(),
 		source:  attributes.GetSource().GetAddress().GetSocketAddress().GetAddress(),
+		peer:    attributes.GetSource().GetPrincipal(),
 		headers: headersOf(http),
 	}
 	r.rule, r.hasRule = attributes.GetContextExtensions()[envoy.RuleExtension]
@@ -47,6 +51,10 @@ func (r *request) note(name, value string) {
 	switch name {
 	case "authorization":
 		r.authorization = append(r.authorization, value)
+	case envoy.AssertionHeader:
+		r.assertion = append(r.assertion, value)
+	case envoy.NarrowHeader:
+		r.narrow = append(r.narrow, value)
 	case "x-request-id":
 		if presentable(value) {
 			r.id = value

@@ -14,11 +14,34 @@ import (
 // maxHeader bounds one claim header, in bytes: what common servers take.
 const maxHeader = 4 << 10
 
+// headersFor are what the target is told. A call that goes out to another
+// sidecar carries the assertion alone, of which that sidecar makes the rest; a
+// request that came in with one keeps it, for the service to verify and pass on.
+func headersFor(d *decision, assertion string) (set []*corev3.HeaderValueOption, remove []string, err error) {
+	if d.rule.acting != "" {
+		return []*corev3.HeaderValueOption{header(envoy.AssertionHeader, assertion)}, []string{envoy.NarrowHeader}, nil
+	}
+	var actors []string
+	if d.assertion != nil {
+		actors = d.assertion.Actors()
+	}
+	if set, remove, err = claimHeaders(d.claims, actors); err != nil {
+		return nil, nil, err
+	}
+	switch {
+	case assertion != "":
+		set = append(set, header(envoy.AssertionHeader, assertion))
+	case d.assertion == nil:
+		remove = append(remove, envoy.AssertionHeader)
+	}
+	return set, remove, nil
+}
+
 // claimHeaders are what a service is told of a token: each header is set,
 // replacing whatever is there, or removed where the token lacks the claim, so
 // that nothing but this step can have put it there.
-func claimHeaders(claims *token.Claims) (set []*corev3.HeaderValueOption, remove []string, err error) {
-	set = make([]*corev3.HeaderValueOption, 0, 6)
+func claimHeaders(claims *token.Claims, actors []string) (set []*corev3.HeaderValueOption, remove []string, err error) {
+	set = make([]*corev3.HeaderValueOption, 0, 8)
 	for _, claim := range [...]struct{ name, value string }{
 		{envoy.HeaderSubject, encodeValue(claims.Subject())},
 		{envoy.HeaderSubjectType, encodeValue(claims.SubjectType())},
@@ -26,6 +49,7 @@ func claimHeaders(claims *token.Claims) (set []*corev3.HeaderValueOption, remove
 		{envoy.HeaderScope, encodeList(claims.Scopes(), " ")},
 		{envoy.HeaderRoles, encodeList(claims.Roles(), ",")},
 		{envoy.HeaderIssuer, encodeValue(claims.Issuer())},
+		{envoy.HeaderActor, encodeList(actors, ",")},
 	} {
 		switch {
 		case claim.value == "":

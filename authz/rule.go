@@ -20,21 +20,25 @@ const longestMaxAge = 30 * 24 * time.Hour
 // rule is a verified rulev1.Rule in which nothing is zero or unknown, so that
 // no later step has to ask again.
 type rule struct {
-	route      string
-	service    string
-	nodes      []string
-	issuers    []string
-	audience   string
-	scopes     []string
-	fromBearer bool
-	policy     string
-	maxAge     time.Duration
+	route         string
+	service       string
+	nodes         []string
+	issuers       []string
+	audience      string
+	scopes        []string
+	fromBearer    bool
+	fromAssertion bool
+	policy        string
+	maxAge        time.Duration
+	assertionFor  string   // whom an assertion is made for; empty: nobody
+	peers         []string // who may be the TLS peer; empty: anybody
+	acting        string   // the service that calls out; empty: none does
 }
 
 // parseRule reads the signed bytes of a rule. The signature says who made it,
 // not that this version understands it: whatever is zero or unknown here would
 // otherwise be a demand that nobody checks.
-func parseRule(signed []byte) (*rule, error) {
+func parseRule(signed []byte, domain string) (*rule, error) {
 	var message rulev1.Rule
 	if err := proto.Unmarshal(signed, &message); err != nil {
 		return nil, fmt.Errorf("decoding the rule: %w", err)
@@ -46,16 +50,18 @@ func parseRule(signed []byte) (*rule, error) {
 		route: message.GetRoute(), service: message.GetService(),
 		nodes: message.GetNodeIdentities(), issuers: message.GetIssuers(),
 		audience: message.GetAudience(), scopes: message.GetScopes(), policy: message.GetPolicy(),
+		assertionFor: message.GetAssertionAudience(), peers: message.GetPeers(), acting: message.GetActing(),
 	}
 	return r, errors.Join(
 		named("route", r.route), named("service", r.service), named("audience", r.audience),
 		listed("node_identities", r.nodes), listed("issuers", r.issuers),
 		r.readSources(message.GetTokenSources()), r.readMaxAge(message.GetRevocationMaxAgeMs()), r.checkScopes(),
+		r.checkAssertions(domain),
 	)
 }
 
 // heeded are the numbers of the fields that a step of Check acts upon.
-const heeded protoreflect.FieldNumber = 9
+const heeded protoreflect.FieldNumber = 12
 
 // understood refuses a rule that demands more than Check looks at, whether or
 // not this version knows the demand's name.
@@ -80,10 +86,17 @@ func (r *rule) readSources(sources []rulev1.TokenSource) error {
 		return errors.New("the rule has no token_sources")
 	}
 	for _, source := range sources {
-		if source != rulev1.TokenSource_TOKEN_SOURCE_AUTHORIZATION_BEARER {
+		switch source {
+		case rulev1.TokenSource_TOKEN_SOURCE_AUTHORIZATION_BEARER:
+			r.fromBearer = true
+		case rulev1.TokenSource_TOKEN_SOURCE_ASSERTION:
+			r.fromAssertion = true
+		default:
 			return fmt.Errorf("the rule has the token source %d, which this version does not know", source)
 		}
-		r.fromBearer = true
+	}
+	if r.fromAssertion && len(sources) > 1 {
+		return errors.New("the rule takes assertions and something else: their audiences mean different things")
 	}
 	return nil
 }

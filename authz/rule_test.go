@@ -26,7 +26,7 @@ func newTestRules(t testing.TB, signers ...ruleSigner) *rules {
 	for _, s := range signers {
 		files = append(files, s.file)
 	}
-	r, err := newRules(files)
+	r, err := newRules(files, testDomain)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,6 +56,16 @@ func ruleAttacks(t *testing.T, signer ruleSigner) map[string]struct{ encoded, wa
 		edit(r)
 		return signer.sign(t, r)
 	}
+	inbound := func(edit func(*rulev1.Rule)) string {
+		r := inboundRule(testOrders)
+		edit(r)
+		return signer.sign(t, r)
+	}
+	outbound := func(edit func(*rulev1.Rule)) string {
+		r := outboundRule(testOrders, testProfile)
+		edit(r)
+		return signer.sign(t, r)
+	}
 	good := signer.sign(t, ordersRule())
 	raw, _ := base64.RawURLEncoding.DecodeString(good)
 	bytesOf := marshal(t, ordersRule())
@@ -80,9 +90,21 @@ func ruleAttacks(t *testing.T, signer ruleSigner) map[string]struct{ encoded, wa
 		"a signature of another context":      {withSignature(append([]byte("gatehouse-rule-v2\x00"), bytesOf...)), "signature is wrong"},
 		"unknown field of the envelope":       {base64.RawURLEncoding.EncodeToString(append(bytes.Clone(raw), unknown...)), "does not know"},
 		"unknown field of the rule":           {signer.signBytes(t, append(bytes.Clone(bytesOf), unknown...)), "does not know"},
-		"an assertion that is not made":       {edited(func(r *rulev1.Rule) { r.AssertionAudience = "spiffe://x/service/orders" }), "assertion_audience"},
-		"peers that are not looked at":        {edited(func(r *rulev1.Rule) { r.Peers = []string{testNode} }), "peers"},
-		"an actor that is not noted":          {edited(func(r *rulev1.Rule) { r.Acting = "spiffe://x/service/orders" }), "acting"},
+		"an assertion for another domain":     {edited(func(r *rulev1.Rule) { r.AssertionAudience = "spiffe://x/service/orders" }), "no service of"},
+		"an assertion for no service":         {edited(func(r *rulev1.Rule) { r.AssertionAudience = testNode }), "no service of"},
+		"an empty peer":                       {edited(func(r *rulev1.Rule) { r.Peers = []string{testNode, ""} }), "peers"},
+		"an actor without an assertion":       {edited(func(r *rulev1.Rule) { r.Acting = testOrders }), "takes no assertion"},
+		"assertions and tokens":               {inbound(func(r *rulev1.Rule) { r.TokenSources = append(r.TokenSources, 1) }), "something else"},
+		"assertions for no service":           {inbound(func(r *rulev1.Rule) { r.Audience = testAudience }), "no service of"},
+		"assertions for a foreign service":    {inbound(func(r *rulev1.Rule) { r.Audience = "spiffe://x/service/orders" }), "no service of"},
+		"assertions of another issuer":        {inbound(func(r *rulev1.Rule) { r.Issuers = []string{testIssuer} }), "not of"},
+		"assertions from any peer":            {inbound(func(r *rulev1.Rule) { r.Peers = nil }), "needs peers"},
+		"another assertion of one that came":  {inbound(func(r *rulev1.Rule) { r.AssertionAudience = testProfile }), "outbound"},
+		"acting for another":                  {outbound(func(r *rulev1.Rule) { r.Acting = testProfile }), "acts for itself"},
+		"acting with another's assertion":     {outbound(func(r *rulev1.Rule) { r.Audience = testProfile }), "acts for itself"},
+		"acting on other nodes too":           {outbound(func(r *rulev1.Rule) { r.NodeIdentities = append(r.NodeIdentities, testNode) }), "acts for itself"},
+		"acting towards nobody":               {outbound(func(r *rulev1.Rule) { r.AssertionAudience = "" }), "no assertion_audience"},
+		"acting over TLS":                     {outbound(func(r *rulev1.Rule) { r.Peers = []string{testNode} }), "acting and peers"},
 		"signed bytes that are no rule":       {signer.signBytes(t, []byte("\xff\xff\xff")), "decoding the rule"},
 		"no bytes":                            {signer.signBytes(t, nil), "no route"},
 		"no route":                            {edited(func(r *rulev1.Rule) { r.Route = "" }), "no route"},
@@ -194,13 +216,13 @@ func TestRuleKeyFiles(t *testing.T) {
 		"something else": {write("c", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"), "PUBLIC KEY"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := newRules([]conf.Path{conf.Path(c.file)})
+			_, err := newRules([]conf.Path{conf.Path(c.file)}, testDomain)
 			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "rule_keys[0]") {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
 		})
 	}
-	if _, err := newRules([]conf.Path{conf.Path(filepath.Join(dir, "none"))}); !errors.Is(err, os.ErrNotExist) {
+	if _, err := newRules([]conf.Path{conf.Path(filepath.Join(dir, "none"))}, testDomain); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -36,7 +36,8 @@ const (
 // text is the one thing that cannot collide, and a Go map hashes it faster than
 // SHA-256 does. Refused text is not kept, so it cannot push out what is good.
 type rules struct {
-	keys []ruleKey
+	keys   []ruleKey
+	domain string // the trust domain
 
 	mu    sync.RWMutex
 	known map[string]*rule
@@ -50,8 +51,8 @@ type ruleKey struct {
 }
 
 // newRules reads the one or two PEM public keys that rules may be signed with.
-func newRules(files []conf.Path) (*rules, error) {
-	r := &rules{known: map[string]*rule{}}
+func newRules(files []conf.Path, domain string) (*rules, error) {
+	r := &rules{domain: domain, known: map[string]*rule{}}
 	for i, file := range files {
 		public, err := readRuleKey(string(file))
 		if err != nil {
@@ -120,7 +121,7 @@ func (r *rules) decode(encoded string) (*rule, error) {
 	if err := r.checkSignature(&signed); err != nil {
 		return nil, err
 	}
-	return parseRule(signed.GetRule())
+	return parseRule(signed.GetRule(), r.domain)
 }
 
 func (r *rules) checkSignature(signed *rulev1.SignedRule) error {

@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -45,23 +46,28 @@ type Deps struct {
 	// Identity is where the certificate for mutual TLS comes from; nil: the files
 	// of Config.Identity.
 	Identity serve.Source
+	// Trust is where assertion keys are published and workloads revoked; nil:
+	// nobody shares this authorizer's keys but through its /assertion-keys.
+	Trust Trust
 }
 
 // Server is the authorizer.
 type Server struct {
 	authv3.UnimplementedAuthorizationServer
 
-	config    Config
-	logger    *slog.Logger
-	now       func() time.Time
-	gatherer  prometheus.Gatherer
-	metrics   *metrics
-	identity  serve.Source
-	transport credentials.TransportCredentials
-	rules     *rules
-	issuers   *issuers
-	store     *policies.Store
-	policies  policySource
+	config     Config
+	logger     *slog.Logger
+	now        func() time.Time
+	gatherer   prometheus.Gatherer
+	metrics    *metrics
+	identity   serve.Source
+	transport  credentials.TransportCredentials
+	rules      *rules
+	issuers    *issuers
+	signing    *signing
+	assertions *assertions
+	store      *policies.Store
+	policies   policySource
 
 	idPrefix string
 	ids      atomic.Uint64
@@ -94,6 +100,7 @@ func New(config Config, deps Deps) (*Server, error) {
 	if gatherer, ok := deps.Registerer.(prometheus.Gatherer); ok {
 		s.gatherer = gatherer
 	}
+	s.signing = newSigning(deps.Trust, config.Assertions.Rotate, config.Skew, s.logger, s.now)
 	if err := s.load(deps.Registerer); err != nil {
 		return nil, err
 	}
@@ -104,10 +111,13 @@ func (s *Server) load(registerer prometheus.Registerer) (err error) {
 	var random [6]byte
 	rand.Read(random[:]) // never fails
 	s.idPrefix = idPrefix(random)
-	if s.rules, err = newRules(s.config.RuleKeys); err != nil {
+	if s.rules, err = newRules(s.config.RuleKeys, trustDomain(s.config.LocalIdentity)); err != nil {
 		return err
 	}
 	if s.issuers, err = newIssuers(s.config, s.identity, s.metrics, s.logger, s.now); err != nil {
+		return err
+	}
+	if s.assertions, err = newAssertions(s.config, s.signing, s.now); err != nil {
 		return err
 	}
 	if s.transport, err = serve.ServerCredentials(s.config.Listen, s.identity); err != nil {
@@ -124,6 +134,9 @@ func (s *Server) load(registerer prometheus.Registerer) (err error) {
 // issuer; empty: it is ready.
 func (s *Server) Missing() []string {
 	missing := s.issuers.missing()
+	if err := s.signing.lack(); err != nil {
+		missing = append(missing, denialOf(err).cause.Error())
+	}
 	if s.policies.Current() == nil {
 		missing = append(missing, "policies")
 	}
@@ -154,11 +167,12 @@ func (s *Server) serve(ctx context.Context, listener, telemetry net.Listener) er
 	defer stop()
 	support, background := errgroup.WithContext(background)
 	support.Go(func() error { return s.store.Run(background) })
+	support.Go(func() error { return s.signing.Run(background) })
 	s.issuers.run(background, support)
 
 	front, ctx := errgroup.WithContext(ctx)
 	front.Go(func() error { return serve.GRPC(ctx, listener, s.grpcServer()) })
-	front.Go(func() error { return serve.HTTP(ctx, telemetry, serve.Telemetry(s.gatherer, s.Missing)) })
+	front.Go(func() error { return serve.HTTP(ctx, telemetry, s.telemetry()) })
 	front.Go(func() error {
 		select {
 		case <-ctx.Done():
@@ -172,6 +186,22 @@ func (s *Server) serve(ctx context.Context, listener, telemetry net.Listener) er
 	stop()
 	return errors.Join(support.Wait(), err)
 }
+
+// telemetry also has the public keys that assertions are verified with, for
+// services of this machine.
+func (s *Server) telemetry() http.Handler {
+	mux := serve.Telemetry(s.gatherer, s.Missing)
+	mux.HandleFunc("GET /assertion-keys", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/jwk-set+json")
+		w.Write(s.signing.jwks())
+	})
+	return mux
+}
+
+// DropAssertionKeys makes all that this authorizer signed worthless at once,
+// as is wanted where its memory may have been read; the next key signs once
+// everybody holds it.
+func (s *Server) DropAssertionKeys() { s.signing.drop() }
 
 func (s *Server) grpcServer() *grpc.Server {
 	server := grpc.NewServer(s.serverOptions()...)

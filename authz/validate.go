@@ -39,7 +39,18 @@ func (c *Config) Validate() (vs conf.Violations) {
 	if c.AllowedEvents != "info" && c.AllowedEvents != "debug" {
 		vs.Add("allowed_events", c.AllowedEvents, "is no level for them", "write info or debug")
 	}
+	vs.AddUnder("assertions", c.Assertions.validate())
 	vs.AddUnder("", c.validateIssuers())
+	return vs
+}
+
+func (a *Assertions) validate() (vs conf.Violations) {
+	if a.Rotate < time.Minute || a.Rotate > 720*time.Hour {
+		vs.Add("rotate", a.Rotate, "is not between 1m and 720h", "use 24h")
+	}
+	if a.CacheBytes < 1<<20 {
+		vs.Add("cache_bytes", a.CacheBytes, "is less than 1048576", "use 33554432")
+	}
 	return vs
 }
 

@@ -41,6 +41,7 @@ type world struct {
 	keys     *keyServer
 	key      *ecdsa.PrivateKey
 	feed     *feedServer
+	trust    Trust        // nil: alone
 	offset   atomic.Int64 // of the authorizer's clock
 	logs     logBuffer
 	registry *prometheus.Registry
@@ -87,7 +88,7 @@ func (w *world) start() {
 	w.Helper()
 	var err error
 	logger := slog.New(slog.NewJSONHandler(&w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	if w.server, err = New(w.config, Deps{Logger: logger, Registerer: w.registry, Now: w.now}); err != nil {
+	if w.server, err = New(w.config, Deps{Logger: logger, Registerer: w.registry, Now: w.now, Trust: w.trust}); err != nil {
 		w.Fatal(err)
 	}
 	listener, err := serve.Listen(w.config.Listen)

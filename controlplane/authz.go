@@ -33,12 +33,12 @@ const (
 // reads and a superset for policies. It is fixed, because a change of it is a
 // change of the listener, which drains connections.
 var readHeaders = []string{
-	"authorization", "dpop", "content-type", "accept", "user-agent", "origin",
+	"authorization", "dpop", envoy.AssertionHeader, envoy.NarrowHeader, "content-type", "accept", "user-agent", "origin",
 	"x-request-id", "traceparent", "x-forwarded-for", "x-forwarded-proto",
 }
 
 // settable are the headers that an authorizer may set or remove on a request.
-const settable = `x-gatehouse-[a-z-]+|gatehouse-assertion|x-envoy-upstream-stream-duration-ms`
+const settable = `x-gatehouse-[a-z-]+|gatehouse-assertion|gatehouse-narrow-scope|x-envoy-upstream-stream-duration-ms`
 
 // checkFilter asks an authorizer about each request, and lets none through
 // without its word. It carries readHeaders and the credential's, if that is

@@ -27,9 +27,15 @@ const (
 	HeaderScope       = HeaderPrefix + "scope"
 	HeaderRoles       = HeaderPrefix + "roles"
 	HeaderIssuer      = HeaderPrefix + "issuer"
+	// HeaderActor lists the SPIFFE ids of the services that call on the
+	// subject's behalf, the nearest first; absent on requests from the edge.
+	HeaderActor = HeaderPrefix + "actor"
 	// AssertionHeader carries the signed assertion; it is outside the prefix so
 	// that one prefix rule strips everything else.
 	AssertionHeader = "gatehouse-assertion"
+	// NarrowHeader is how a service that calls another passes on fewer scopes
+	// than it has: those that it lists, separated by spaces.
+	NarrowHeader = "gatehouse-narrow-scope"
 )
 
 // MetadataNamespace is where Envoy puts the dynamic metadata of the ext_authz

@@ -20,6 +20,8 @@ type Input struct {
 	Request  Request
 	Token    Token
 	Required Required
+	// Assertion is who passed the request on inside; empty at the edge.
+	Assertion Assertion
 }
 
 // Route is the route that Envoy matched.
@@ -70,6 +72,15 @@ type Token struct {
 	Claims map[string]any
 }
 
+// Assertion is what a sidecar's verified assertion says of the call.
+type Assertion struct {
+	// Caller is the SPIFFE id of the workload that calls: the edge or a service.
+	Caller string
+	// Actors are the SPIFFE ids of the services that call on the subject's
+	// behalf, the nearest first; empty where the edge calls.
+	Actors []string
+}
+
 // Required is what the route demands of the token.
 type Required struct {
 	Scopes []string
@@ -110,6 +121,7 @@ func (in Input) document(withClaims bool) (ast.Value, error) {
 		member("request", in.Request.term()),
 		member("token", in.Token.term(claims)),
 		member("required", in.Required.term()),
+		member("assertion", in.Assertion.term()),
 	), nil
 }
 
@@ -155,6 +167,10 @@ func (t Token) term(claims ast.Value) *ast.Term {
 	))
 }
 
+func (a Assertion) term() *ast.Term {
+	return ast.NewTerm(object(member("caller", ast.StringTerm(a.Caller)), member("actors", texts(a.Actors))))
+}
+
 func (r Required) term() *ast.Term {
 	return ast.NewTerm(object(member("scopes", texts(r.Scopes))))
 }
@@ -169,7 +185,7 @@ func member(name string, value *ast.Term) [2]*ast.Term {
 var memberNames = func() map[string]*ast.Term {
 	terms := map[string]*ast.Term{}
 	for _, name := range []string{
-		"version", "route", "request", "token", "required",
+		"version", "route", "request", "token", "required", "assertion", "caller", "actors",
 		"id", "service",
 		"method", "path", "query", "host", "source_address", "headers",
 		"issuer", "subject", "subject_type", "client_id", "audience", "scopes", "roles",

@@ -28,7 +28,8 @@ var inputSchema = sync.OnceValue(func() *ast.SchemaSet {
 			"issued_at": number, "expires_at": number,
 			"claims": map[string]any{"type": "object"},
 		}),
-		"required": record(map[string]any{"scopes": list}),
+		"required":  record(map[string]any{"scopes": list}),
+		"assertion": record(map[string]any{"caller": text, "actors": list}),
 	}))
 	return set
 })

@@ -102,6 +102,7 @@ func assertionAttacks(f assertionForger) []attack {
 		{"an actor that is a string", f.claim("act", testOrders), token.ReasonMalformed},
 		{"a requester that is no workload", f.claim("req_wl", "orders"), token.ReasonMalformed},
 		{"subject_type that sub contradicts", f.origin("subject_type", "client"), token.ReasonClaim},
+		{"an ancestor that cannot be revoked", f.origin("derived_from", []any{parent(map[string]any{"jti": nil})}), token.ReasonMalformed},
 		{"cnf", f.claim("cnf", map[string]any{"jkt": "x"}), token.ReasonMalformed},
 		{"nbf", f.claim("nbf", testNow.Unix()), token.ReasonMalformed},
 		{"a scope twice", f.claim("scope", "a a"), token.ReasonMalformed},

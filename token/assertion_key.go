@@ -154,13 +154,18 @@ func ParseAssertionKeys(jwks [][]byte) *KeySet {
 		case err != nil:
 		case key.id != key.thumbprint:
 			err = errors.New("its kid is not its thumbprint")
+		case set.byID[key.id] != nil:
+			continue
 		case len(set.byID) >= maxKeys:
 			err = fmt.Errorf("there are more than %d", maxKeys)
 		default:
-			set.byID[key.id] = key
+			set.byID[key.id], set.texts = key, append(set.texts, text)
 			continue
 		}
 		set.notes = append(set.notes, fmt.Sprintf("assertion key %d (kid %s) is left out: %v", i, quoted(k.kid), err))
 	}
 	return set
 }
+
+// JWKs are the keys of a set that ParseAssertionKeys made, as it took them.
+func (ks *KeySet) JWKs() [][]byte { return ks.texts }

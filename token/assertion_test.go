@@ -74,6 +74,24 @@ func TestAssertionRoundTrip(t *testing.T) {
 	}
 }
 
+// TestAssertionKeepsWhatRevokesAndWhoItIs: of a token that was made of another,
+// on behalf of a client.
+func TestAssertionKeepsWhatRevokesAndWhoItIs(t *testing.T) {
+	issuer, key := tokentest.NewKey("ES256"), newAssertionKey(t)
+	body := tokentest.With(tokentest.Claims(testIssuer, testAudience, testNow), map[string]any{
+		"sub": "robot", "subject_type": "client", "derived_from": []any{parent(nil)},
+	})
+	origin := mustVerify(t, newVerifier(t, issuer), issuer.Sign(issuer.Header(), body))
+	text, _, err := key.Sign(origin, content())
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := verifierOfKey(t, key).Verify(text, testOrders)
+	if err != nil || a.SubjectType() != token.SubjectClient || len(origin.Ancestors()) != 1 || !slices.Equal(a.Claims().Ancestors(), origin.Ancestors()) {
+		t.Errorf("%+v, %v", a, err)
+	}
+}
+
 func TestAssertionNeverOutlivesItsToken(t *testing.T) {
 	issuer, key := tokentest.NewKey("ES256"), newAssertionKey(t)
 	sign := func(left time.Duration) (time.Time, error) {

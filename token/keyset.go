@@ -20,6 +20,7 @@ var ErrNoKeys = errors.New("no usable key")
 type KeySet struct {
 	byID  map[string]*Key
 	notes []string
+	texts [][]byte // the JWKs, of assertion keys alone
 }
 
 // ParseKeySet reads a JWK Set (RFC 7517 §5). Keys that cannot verify a token
