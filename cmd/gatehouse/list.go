@@ -110,11 +110,13 @@ type standing struct{ enable, disable bool }
 func (s *standing) flags(c *cobra.Command, loses string) {
 	c.Flags().BoolVar(&s.enable, "enable", false, "let it be used again")
 	c.Flags().BoolVar(&s.disable, "disable", false, "refuse it from now on, and "+loses)
-	c.MarkFlagsMutuallyExclusive("enable", "disable")
 }
 
 // paths are the fields to change, which must be some.
 func (s *standing) paths(cmd *cobra.Command, fields map[string]string) ([]string, error) {
+	if s.enable && s.disable {
+		return nil, usage("--enable and --disable contradict each other")
+	}
 	paths := changedFields(cmd, fields)
 	if s.enable || s.disable {
 		paths = append(paths, "disabled")
