@@ -7,15 +7,19 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"gatehouse.dev/gatehouse/issuer/journal"
 	"gatehouse.dev/gatehouse/issuer/login"
+	"gatehouse.dev/gatehouse/issuer/store"
 	"gatehouse.dev/gatehouse/token"
 )
 
-// audit records what happened to whom, as one structured event each; never a
-// secret, a code or a token.
+// audit records what happened to whom, as one structured event each, in the
+// process's log and in the audit log; never a secret, a code or a token. What
+// the store changes it records itself: that is not entered here again.
 type audit struct {
 	logger  *slog.Logger
 	metrics *metrics
+	journal *journal.Recorder
 }
 
 // issued records tokens that left.
@@ -23,6 +27,13 @@ func (a *audit) issued(ctx context.Context, grantType, clientID string) {
 	a.metrics.tokens.WithLabelValues(grantType).Inc()
 	a.logger.LogAttrs(ctx, slog.LevelInfo, "token issued", slog.String("event", "token"), slog.String("result", "success"),
 		slog.String("grant_type", grantType), slog.String("client_id", clientID))
+	switch grantType {
+	case grantAuthorizationCode, grantRefreshToken: // entered with the grant
+	default:
+		a.journal.Record(store.Event{
+			Name: store.EventToken, Result: store.Success, Client: clientID, Address: callerOf(ctx).address, Detail: grantType,
+		})
+	}
 }
 
 // exchanged records that a client got a token in somebody's name.
@@ -45,6 +56,28 @@ func (a *audit) refused(ctx context.Context, endpoint string, f *failure) {
 		attrs = append(attrs, slog.String("cause", f.cause.Error()))
 	}
 	a.logger.LogAttrs(ctx, level, message, attrs...)
+	a.enterRefusal(ctx, endpoint, f)
+}
+
+// entered are the endpoints whose refusals are entered: those where something
+// is given or taken.
+var entered = map[string]bool{"token": true, "revoke": true, "introspect": true, "register": true}
+
+// enterRefusal enters a refusal under the client that the request named. Who
+// failed to prove to be that client, or named none, is a stranger.
+func (a *audit) enterRefusal(ctx context.Context, endpoint string, f *failure) {
+	if !entered[endpoint] {
+		return
+	}
+	c := callerOf(ctx)
+	e := store.Event{
+		Name: endpoint + ".refuse", Result: store.Failure, Reason: f.code + ": " + f.description, Client: c.client, Address: c.address,
+	}
+	if c.client == "" || f.code == codeInvalidClient {
+		a.journal.RecordStranger(e)
+		return
+	}
+	a.journal.Record(e)
 }
 
 // replayed records that a code or refresh token came a second time: somebody
@@ -53,6 +86,7 @@ func (a *audit) replayed(ctx context.Context, what, clientID string) {
 	a.metrics.replays.WithLabelValues(what).Inc()
 	a.logger.LogAttrs(ctx, slog.LevelWarn, "a used credential came again and its grant was revoked",
 		slog.String("event", "replay"), slog.String("credential", what), slog.String("client_id", clientID))
+	a.journal.Watch(store.Event{Name: store.EventReplay, Result: store.Failure, Client: clientID, Address: callerOf(ctx).address})
 }
 
 // revoked records what a client revoked of its own.
@@ -73,6 +107,9 @@ func (a *audit) denied(ctx context.Context, clientID, code string) {
 	a.metrics.refusals.WithLabelValues("authorize", code).Inc()
 	a.logger.LogAttrs(ctx, slog.LevelInfo, "authorization refused", slog.String("event", "grant"), slog.String("result", "failure"),
 		slog.String("client_id", clientID), slog.String("error", code))
+	a.journal.RecordStranger(store.Event{
+		Name: "authorization.refuse", Result: store.Failure, Reason: code, Client: clientID, Address: callerOf(ctx).address,
+	})
 }
 
 // attempted records a login attempt. A failure for an account that does not
@@ -85,6 +122,12 @@ func (a *audit) attempted(ctx context.Context, attempt login.Attempt) {
 	}
 	a.logger.LogAttrs(ctx, level, "login attempt", slog.String("event", "authentication"), slog.String("result", attempt.Result),
 		slog.String("subject", attempt.UserID), slog.String("address", attempt.Address))
+	e := store.Event{Name: journal.EventLogin, Result: attempt.Result, Subject: attempt.UserID, Address: attempt.Address}
+	if attempt.Result == store.Success {
+		a.journal.Record(e)
+		return
+	}
+	a.journal.RecordStranger(e)
 }
 
 // metrics are counted by labels that a caller cannot multiply.

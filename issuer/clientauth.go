@@ -101,6 +101,7 @@ func (s *server) authenticate(ctx context.Context, r *http.Request, f form) (sto
 		return store.Client{}, err
 	}
 	client, err := s.store.Client(ctx, c.id)
+	callerOf(ctx).client = client.ID
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return client, fmt.Errorf("reading client: %w", err)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"gatehouse.dev/gatehouse/internal/conf"
 	"gatehouse.dev/gatehouse/internal/serve"
+	"gatehouse.dev/gatehouse/issuer/store/bolt"
 )
 
 // Config is the issuer's configuration, `issuer:` in gatehouse.yaml.
@@ -68,6 +69,9 @@ type Config struct {
 	// Danger: who writes there shapes the page where people type their
 	// passwords. Default: none.
 	Templates conf.Path `yaml:"templates"`
+	// How long records of the audit log are kept, 24h to 87600h. Danger: what is
+	// older is gone for good. Default: 2160h (90 days).
+	AuditRetention time.Duration `yaml:"audit_retention"`
 	// When signing keys change.
 	Keys KeySchedule `yaml:"keys"`
 	// The URL of the gateway's host for mutual TLS (`gateway.mtls_host`), where
@@ -161,6 +165,7 @@ func (c *Config) SetDefaults(dataDir string) {
 	conf.Default(&c.RefreshLifetime, 30*24*time.Hour)
 	conf.Default(&c.RefreshGrace, 10*time.Second)
 	conf.Default(&c.SessionLifetime, 12*time.Hour)
+	conf.Default(&c.AuditRetention, bolt.DefaultAuditRetention)
 	conf.Default(&c.Keys.PublishLead, 15*time.Minute)
 	conf.Default(&c.Keys.RotateEvery, 30*24*time.Hour)
 	if len(c.FeedClients) == 0 {

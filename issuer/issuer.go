@@ -32,6 +32,7 @@ import (
 	"google.golang.org/grpc"
 
 	"gatehouse.dev/gatehouse/internal/serve"
+	"gatehouse.dev/gatehouse/issuer/admin"
 	"gatehouse.dev/gatehouse/issuer/store"
 	adminv1 "gatehouse.dev/gatehouse/proto/gatehouse/admin/v1"
 )
@@ -106,6 +107,7 @@ func (i *Issuer) Run(ctx context.Context) (err error) {
 	defer i.ready.Store(false)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.keys.Run(ctx) })
+	group.Go(func() error { return s.audit.journal.Run(ctx) })
 	group.Go(func() error { return store.NewSweeper(s.store, s.logger).Run(ctx) })
 	group.Go(func() error { return s.feed.Run(ctx) })
 	group.Go(func() error { return s.logouts.Run(ctx) })
@@ -119,9 +121,7 @@ func (i *Issuer) Run(ctx context.Context) (err error) {
 		return serve.GRPC(ctx, listeners.feed, server)
 	})
 	group.Go(func() error {
-		server := grpc.NewServer()
-		adminv1.RegisterAdminServer(server, s.admin)
-		return serve.GRPC(ctx, listeners.admin, server)
+		return serve.GRPC(ctx, listeners.admin, admin.Serve(s.admin))
 	})
 	i.deps.Logger.Info("issuer ready", "issuer", i.config.URL, "listen", listeners.public.Addr().String())
 	return group.Wait()

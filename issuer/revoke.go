@@ -43,6 +43,7 @@ func (s *server) revokeToken(ctx context.Context, client store.Client, token str
 		return nil
 	}
 	// The access tokens of a revoked refresh token go with it (RFC 7009 §2.1).
+	ctx = asking(ctx, client)
 	if err := s.store.RevokeGrant(ctx, grant.ID); err != nil && !errors.Is(err, store.ErrNotFound) {
 		return fmt.Errorf("revoking a grant: %w", err)
 	}
@@ -58,6 +59,7 @@ func (s *server) revokeAccess(ctx context.Context, client store.Client, token st
 	case err != nil, claims.ClientID() != client.ID:
 		return nil
 	}
+	ctx = asking(ctx, client)
 	if err := s.store.RevokeToken(ctx, claims.ID(), claims.ExpiresAt().Add(skew)); err != nil {
 		return fmt.Errorf("revoking a token: %w", err)
 	}

@@ -97,7 +97,7 @@ func (s *server) guard(next http.Handler) http.Handler {
 				writeFailure(w, failureOf(fmt.Errorf("panic")))
 			}
 		}()
-		next.ServeHTTP(w, r)
+		next.ServeHTTP(w, withCaller(r))
 	})
 }
 

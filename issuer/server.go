@@ -15,6 +15,7 @@ import (
 	"gatehouse.dev/gatehouse/issuer/admin"
 	"gatehouse.dev/gatehouse/issuer/backchannel"
 	"gatehouse.dev/gatehouse/issuer/feed"
+	"gatehouse.dev/gatehouse/issuer/journal"
 	"gatehouse.dev/gatehouse/issuer/keys"
 	"gatehouse.dev/gatehouse/issuer/login"
 	"gatehouse.dev/gatehouse/issuer/password"
@@ -69,7 +70,7 @@ func (i *Issuer) open(ctx context.Context) (opened *server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.store, err = openStore(c, i.deps.Now); err != nil {
+	if s.store, err = openStore(c, kek, i.deps.Now); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -77,6 +78,9 @@ func (i *Issuer) open(ctx context.Context) (opened *server, err error) {
 			err = errors.Join(err, s.close())
 		}
 	}()
+	if s.audit.journal, err = journal.New(journal.Deps{Store: s.store, Logger: s.logger, Registerer: i.deps.Registerer, Now: s.now}); err != nil {
+		return nil, err
+	}
 	if err := s.openKeys(ctx, kek, i.deps); err != nil {
 		return nil, err
 	}
@@ -102,12 +106,12 @@ func openKEK(path, database string) (*keys.KEK, error) {
 	return kek, nil
 }
 
-func openStore(c Config, now func() time.Time) (store.Store, error) {
+func openStore(c Config, kek *keys.KEK, now func() time.Time) (store.Store, error) {
 	path := string(c.Database)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("making the folder of issuer.database: %w", err)
 	}
-	db, err := bolt.Open(path, bolt.Options{Now: now})
+	db, err := bolt.Open(path, bolt.Options{Now: now, AuditRetention: c.AuditRetention, AuditKey: kek.Derive("audit log")})
 	if err != nil {
 		return nil, fmt.Errorf("opening issuer.database %q: %w", path, err)
 	}
@@ -184,9 +188,13 @@ func (s *server) openLogouts(d Deps) error {
 	return err
 }
 
-func (s *server) close() error {
-	if err := s.store.Close(); err != nil {
-		return fmt.Errorf("closing issuer.database: %w", err)
+// close writes what the audit log still has to get, and closes the database.
+func (s *server) close() (err error) {
+	if s.audit.journal != nil {
+		err = s.audit.journal.Flush(context.Background())
 	}
-	return nil
+	if closing := s.store.Close(); closing != nil {
+		err = errors.Join(err, fmt.Errorf("closing issuer.database: %w", closing))
+	}
+	return err
 }

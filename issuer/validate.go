@@ -115,6 +115,7 @@ func (c *Config) validateLifetimes() (vs conf.Violations) {
 		{"refresh_lifetime", c.RefreshLifetime, time.Second, maxRefreshLifetime},
 		{"refresh_grace", c.RefreshGrace, 0, maxRefreshGrace},
 		{"session_lifetime", c.SessionLifetime, time.Second, maxSessionLifetime},
+		{"audit_retention", c.AuditRetention, 24 * time.Hour, 10 * maxRefreshLifetime},
 		{"keys.publish_lead", c.Keys.PublishLead, 2 * time.Second, 7 * 24 * time.Hour},
 		{"keys.rotate_every", c.Keys.RotateEvery, time.Second, 10 * maxRefreshLifetime},
 	} {

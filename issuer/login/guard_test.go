@@ -73,7 +73,7 @@ func TestClientAddress(t *testing.T) {
 		if row.forwarded != "" {
 			r.Header.Set("X-Forwarded-For", row.forwarded)
 		}
-		if got := clientAddress(r); got != row.want {
+		if got := ClientAddress(r); got != row.want {
 			t.Errorf("%q from %q: %q, want %q", row.forwarded, row.remote, got, row.want)
 		}
 	}

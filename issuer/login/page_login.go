@@ -71,7 +71,7 @@ func (p *Pages) logIn(w http.ResponseWriter, r *http.Request, form Form, f *Flow
 		p.forged(w, r)
 		return
 	}
-	user, wait, err := p.prove(r.Context(), form("login"), form("password"), clientAddress(r))
+	user, wait, err := p.prove(r.Context(), form("login"), form("password"), ClientAddress(r))
 	switch {
 	case err != nil:
 		p.broken(w, r, err)

@@ -52,10 +52,10 @@ func (p *Pages) admit(ctx context.Context, w http.ResponseWriter, r *http.Reques
 	return nil
 }
 
-// clientAddress is where a request comes from: the last hop that Envoy wrote
+// ClientAddress is where a request comes from: the last hop that Envoy wrote
 // into X-Forwarded-For, for nobody but Envoy reaches the listener. IPv6
 // addresses count by /64, for a single host has that many.
-func clientAddress(r *http.Request) string {
+func ClientAddress(r *http.Request) string {
 	forwarded := strings.Join(r.Header["X-Forwarded-For"], ",")
 	last := strings.TrimSpace(forwarded[strings.LastIndexByte(forwarded, ',')+1:])
 	address, err := netip.ParseAddr(last)

@@ -81,6 +81,8 @@ type Origin struct {
 	// Actor is the administrator; empty: whom the change concerns.
 	Actor   string
 	Address string
+	// Client is the client that asks, for events that name no other.
+	Client string
 }
 
 type originKey struct{}

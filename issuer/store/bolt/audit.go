@@ -44,6 +44,9 @@ func (t *txn) audit(e store.Event) error {
 	if e.Actor == "" && e.Address == "" {
 		e.Actor, e.Address = t.origin.Actor, t.origin.Address
 	}
+	if e.Client == "" {
+		e.Client = t.origin.Client
+	}
 	if e.Result == "" {
 		e.Result = store.Success
 	}
@@ -53,6 +56,8 @@ func (t *txn) audit(e store.Event) error {
 	}
 	body := append(binary.BigEndian.AppendUint64(nil, uint64(max(0, t.now.Unix()))), text...)
 	seal := t.seal(last.Seal, e.Sequence, body)
+	// Records only ever come at the end: pages can be filled.
+	t.Bucket(auditLog).FillPercent = 0.95
 	return t.put(auditLog, sequenceKey(e.Sequence), append(seal[:], body...))
 }
 

@@ -1,0 +1,41 @@
+package issuer
+
+import (
+	"context"
+	"net/http"
+
+	"gatehouse.dev/gatehouse/issuer/login"
+	"gatehouse.dev/gatehouse/issuer/store"
+)
+
+// caller is what is known of who sent a request, for the audit.
+type caller struct {
+	address string
+	// client is the registered client that the request names; whether it
+	// proved to be it is told by whether its authentication failed.
+	client string
+}
+
+type callerKey struct{}
+
+// withCaller lets what is done for a request be recorded as coming from there.
+func withCaller(r *http.Request) *http.Request {
+	c := &caller{address: login.ClientAddress(r)}
+	ctx := context.WithValue(r.Context(), callerKey{}, c)
+	return r.WithContext(store.WithOrigin(ctx, store.Origin{Address: c.address}))
+}
+
+// callerOf is never nil; outside a request it is nobody.
+func callerOf(ctx context.Context) *caller {
+	if c, ok := ctx.Value(callerKey{}).(*caller); ok {
+		return c
+	}
+	return &caller{}
+}
+
+// asking names the client that asks for a change, for its record.
+func asking(ctx context.Context, client store.Client) context.Context {
+	origin := store.OriginOf(ctx)
+	origin.Client = client.ID
+	return store.WithOrigin(ctx, origin)
+}
