@@ -72,7 +72,7 @@ func TestEventsAreWrittenTogether(t *testing.T) {
 		for i := range 5 {
 			r.Record(store.Event{Name: fmt.Sprint(i)})
 		}
-		time.Sleep(flushEvery)
+		<-time.After(flushEvery)
 		synctest.Wait()
 		if len(b.batches) != 1 || strings.Join(b.names(), "") != "01234" {
 			t.Errorf("written: %v", b.batches)
