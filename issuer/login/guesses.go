@@ -50,5 +50,5 @@ func (g *guesses) take(account, address string) (forgive func(), wait time.Durat
 // StartDevice counts a device authorization that somebody begins who proved
 // nothing; wait > 0 tells to come again later.
 func (p *Pages) StartDevice(r *http.Request) (wait time.Duration) {
-	return p.guesses.starts.take(keyOf("", clientAddress(r)), p.deps.Now())
+	return p.guesses.starts.take(keyOf("", ClientAddress(r)), p.deps.Now())
 }

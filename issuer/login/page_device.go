@@ -72,7 +72,7 @@ func (p *Pages) enterCode(w http.ResponseWriter, r *http.Request, form Form, f *
 	if len(code) > maxUserCode {
 		code = ""
 	}
-	forgive, wait := p.guesses.take(v.user.ID, clientAddress(r))
+	forgive, wait := p.guesses.take(v.user.ID, ClientAddress(r))
 	if wait > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
 		p.showDevice(w, r, http.StatusTooManyRequests, f, v, code, "login.throttled")
