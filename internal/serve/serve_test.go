@@ -58,9 +58,14 @@ func newAuthority(t *testing.T) *authority {
 // identity issues a certificate with these URI SANs.
 func (a *authority) identity(t *testing.T, name string, uris ...string) Identity {
 	t.Helper()
+	return a.identityUntil(t, name, time.Now().Add(time.Hour), uris...)
+}
+
+func (a *authority) identityUntil(t *testing.T, name string, end time.Time, uris ...string) Identity {
+	t.Helper()
 	key := newKey(t)
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), NotAfter: time.Now().Add(time.Hour),
+		SerialNumber: big.NewInt(time.Now().UnixNano()), NotAfter: end,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	for _, u := range uris {

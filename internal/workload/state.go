@@ -60,18 +60,22 @@ func (s *State) withRoots(roots []*x509.Certificate) *State {
 	return next
 }
 
-// verify is at the leaf's own time: whether it is over is another question.
+// verify is at the last moment of the chain: whether it is over is another
+// question.
 func (s *State) verify() error {
-	intermediates := x509.NewCertPool()
+	intermediates, last := x509.NewCertPool(), s.Pair.Leaf.NotAfter
 	for _, der := range s.Pair.Certificate[1:] {
 		c, err := x509.ParseCertificate(der)
 		if err != nil {
 			return fmt.Errorf("reading the chain of %s: %w", s.ID, err)
 		}
 		intermediates.AddCert(c)
+		if c.NotAfter.Before(last) {
+			last = c.NotAfter
+		}
 	}
 	_, err := s.Pair.Leaf.Verify(x509.VerifyOptions{
-		Roots: s.pool, Intermediates: intermediates, CurrentTime: s.Pair.Leaf.NotAfter,
+		Roots: s.pool, Intermediates: intermediates, CurrentTime: last,
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	})
 	if err != nil {
