@@ -51,31 +51,29 @@ func parseMembers(state *workloadv1.TrustState) (*Members, error) {
 		return nil, errors.New("the control plane sent a trust bundle without roots or version")
 	}
 	for _, k := range state.GetAssertionKeys() {
-		if err := publicJWK(k.GetId(), k.GetJwk()); err != nil {
-			return nil, fmt.Errorf("reading the assertion key %q: %w", k.GetId(), err)
+		// One key that will not do must not keep the deny list from us.
+		if !publicJWK(k.GetId(), k.GetJwk()) {
+			continue
 		}
 		m.Keys = append(m.Keys, AssertionKey{ID: k.GetId(), JWK: k.GetJwk(), ExpiresAt: k.GetExpiresAt().AsTime(), Held: k.GetHeld()})
 	}
 	return m, nil
 }
 
-// publicJWK takes no key with a private half (RFC 7518 §6): it would be served
-// to every process of this machine.
-func publicJWK(id string, text []byte) error {
+// publicJWK takes no key with a private half (RFC 7518 §6), for it would be
+// served to every process of this machine, and none under another's id.
+func publicJWK(id string, text []byte) bool {
 	var jwk map[string]json.RawMessage
 	if err := json.Unmarshal(text, &jwk); err != nil {
-		return errors.New("it is no JSON object")
+		return false
 	}
 	for _, private := range []string{"d", "k", "p", "q", "dp", "dq", "qi", "oth"} {
 		if _, there := jwk[private]; there {
-			return errors.New("it has a private half")
+			return false
 		}
 	}
 	var kid string
-	if json.Unmarshal(jwk["kid"], &kid) != nil || kid != id {
-		return errors.New("its kid is another")
-	}
-	return nil
+	return json.Unmarshal(jwk["kid"], &kid) == nil && kid == id
 }
 
 // JWKS are the assertion keys that are good at a time, as a JWK Set (RFC 7517
