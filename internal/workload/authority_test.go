@@ -30,7 +30,7 @@ func newAuthority(t *testing.T) *authority {
 	a := &authority{t: t, key: newKey(t), life: time.Hour / 2}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), IsCA: true, BasicConstraintsValid: true,
-		Subject: pkix.Name{CommonName: "root " + rand.Text()},
+		Subject:  pkix.Name{CommonName: "root " + rand.Text()},
 		KeyUsage: x509.KeyUsageCertSign, NotAfter: time.Now().Add(time.Hour),
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, a.key.Public(), a.key)
