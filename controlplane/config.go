@@ -23,8 +23,8 @@ type Config struct {
 	// This part's certificate for mutual TLS with Envoys. Default: issued by its
 	// own workload CA.
 	Identity serve.Identity `yaml:"identity"`
-	// The loopback address of /metrics, /livez, /readyz and /status. Default:
-	// 127.0.0.1:9493.
+	// The loopback address of /metrics, /livez, /readyz, /status and /bundle, the
+	// trust bundle in SPIFFE's format. Default: 127.0.0.1:9493.
 	Telemetry string `yaml:"telemetry"`
 	// The PEM file (PKCS #8, Ed25519, mode 0600) of the key that signs routes'
 	// rules; made if missing, with its public half beside it as .pub. Danger: who

@@ -128,5 +128,8 @@ func (s *Server) telemetry() http.Handler {
 		encoder.SetIndent("", "  ")
 		encoder.Encode(s.Status()) // the reader may be gone: nobody is left to tell
 	})
+	if s.ca != nil {
+		mux.Handle("GET /bundle", s.ca.Bundle())
+	}
 	return mux
 }

@@ -27,6 +27,7 @@ func TestMain(m *testing.M) {
 //	ready URL                  waits until the URL answers 200
 //	mode OCTAL file…           each file must have this mode
 //	field N VAR                sets the variable to a word of the last output
+//	appendto FILE text…         adds a line below the last key of a file
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -38,7 +39,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		UpdateScripts:       os.Getenv("UPDATE") != "",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exitcode": exitcode, "freeports": freeports, "ready": ready, "mode": mode, "field": field,
+			"exitcode": exitcode, "freeports": freeports, "ready": ready, "mode": mode, "field": field, "appendto": appendto,
 		},
 	})
 }
@@ -105,4 +106,11 @@ func field(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("the output has %d words", len(words))
 	}
 	ts.Setenv(args[1], words[at])
+}
+
+func appendto(ts *testscript.TestScript, _ bool, args []string) {
+	file, err := os.OpenFile(ts.MkAbs(args[0]), os.O_APPEND|os.O_WRONLY, 0)
+	ts.Check(err)
+	_, err = fmt.Fprintln(file, "  "+strings.Join(args[1:], " "))
+	ts.Check(errors.Join(err, file.Close()))
 }

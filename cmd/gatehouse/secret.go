@@ -27,11 +27,11 @@ func openSecretFile(path string) (*secretFile, error) {
 	}
 	partial := path + ".partial"
 	if err := os.Remove(partial); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("preparing --secret-file: %w", err)
+		return nil, fmt.Errorf("preparing the file of the secret: %w", err)
 	}
 	file, err := os.OpenFile(partial, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("preparing --secret-file: %w", err)
+		return nil, fmt.Errorf("preparing the file of the secret: %w", err)
 	}
 	return &secretFile{path: path, file: file}, nil
 }
@@ -48,7 +48,7 @@ func (s *secretFile) write(cmd *cobra.Command, secret string) error {
 	}
 	_, err := fmt.Fprintln(s.file, secret)
 	if err = errors.Join(err, s.file.Close(), os.Rename(s.file.Name(), s.path)); err != nil {
-		return fmt.Errorf("writing --secret-file: %w", err)
+		return fmt.Errorf("writing the file of the secret: %w", err)
 	}
 	fmt.Fprintln(cmd.ErrOrStderr(), "The secret is in", s.path)
 	return nil

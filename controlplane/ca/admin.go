@@ -124,7 +124,8 @@ func (a administration) Reload(ctx context.Context, _ *workloadv1.ReloadRequest)
 	if err != nil {
 		return nil, answer(err)
 	}
-	r := &workloadv1.ReloadResponse{Behind: a.trust.behind()}
+	state, _ := a.trust.current()
+	r := &workloadv1.ReloadResponse{Behind: a.trust.behind(), Bundle: state.GetBundle()}
 	for root, until := range uses {
 		r.Roots = append(r.Roots, &workloadv1.RootUse{Fingerprint: []byte(root), Until: timestamppb.New(until)})
 	}

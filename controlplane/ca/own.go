@@ -60,8 +60,9 @@ func (o *own) refresh(ctx context.Context) error {
 
 func (o *own) fresh(pair *tls.Certificate) bool {
 	from, to := pair.Leaf.NotBefore.Add(backdate), pair.Leaf.NotAfter
-	root := o.server.authority.Certificate()
-	return o.server.now().Before(from.Add(to.Sub(from)/2)) && string(root.Raw) == string(pair.Certificate[len(pair.Certificate)-1])
+	issuer := o.server.authority.current.Load().issuer
+	same := issuer == nil || string(issuer.Raw) == string(pair.Certificate[len(pair.Certificate)-1])
+	return same && o.server.now().Before(from.Add(to.Sub(from)/2))
 }
 
 // credentials are TLS 1.3. A client certificate is not needed, for who enrols

@@ -225,8 +225,9 @@ func (r *rig) trustAs(h *holder) workloadv1.TrustClient {
 	for _, c := range h.chain {
 		pair.Certificate = append(pair.Certificate, c.Raw)
 	}
-	config := r.token(orders).TLS(envoy.ControlPlaneIdentity(domain), r.now)
-	config.Certificates = []tls.Certificate{pair}
+	config := r.token("spiffe://gatehouse.local/any").TLS(envoy.ControlPlaneIdentity(domain), r.now)
+	// Whether the server would have it or not.
+	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 	return workloadv1.NewTrustClient(r.dial(r.config.Enrolment, credentials.NewTLS(config)))
 }
 

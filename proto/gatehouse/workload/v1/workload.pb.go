@@ -1095,6 +1095,7 @@ type ReloadResponse struct {
 	Behind []string `protobuf:"bytes,1,rep,name=behind,proto3" json:"behind,omitempty"`
 	// The roots that verify certificates which have not ended.
 	Roots         []*RootUse `protobuf:"bytes,2,rep,name=roots,proto3" json:"roots,omitempty"`
+	Bundle        *Bundle    `protobuf:"bytes,3,opt,name=bundle,proto3" json:"bundle,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1139,6 +1140,13 @@ func (x *ReloadResponse) GetBehind() []string {
 func (x *ReloadResponse) GetRoots() []*RootUse {
 	if x != nil {
 		return x.Roots
+	}
+	return nil
+}
+
+func (x *ReloadResponse) GetBundle() *Bundle {
+	if x != nil {
+		return x.Bundle
 	}
 	return nil
 }
@@ -1263,10 +1271,11 @@ const file_gatehouse_workload_v1_workload_proto_rawDesc = "" +
 	"\tnot_after\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\x129\n" +
 	"\n" +
 	"revoked_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\trevokedAt\"\x0f\n" +
-	"\rReloadRequest\"^\n" +
+	"\rReloadRequest\"\x95\x01\n" +
 	"\x0eReloadResponse\x12\x16\n" +
 	"\x06behind\x18\x01 \x03(\tR\x06behind\x124\n" +
-	"\x05roots\x18\x02 \x03(\v2\x1e.gatehouse.workload.v1.RootUseR\x05roots\"]\n" +
+	"\x05roots\x18\x02 \x03(\v2\x1e.gatehouse.workload.v1.RootUseR\x05roots\x125\n" +
+	"\x06bundle\x18\x03 \x01(\v2\x1d.gatehouse.workload.v1.BundleR\x06bundle\"]\n" +
 	"\aRootUse\x12 \n" +
 	"\vfingerprint\x18\x01 \x01(\fR\vfingerprint\x120\n" +
 	"\x05until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05until2\xb3\x01\n" +
@@ -1336,30 +1345,31 @@ var file_gatehouse_workload_v1_workload_proto_depIdxs = []int32{
 	23, // 10: gatehouse.workload.v1.Workload.not_after:type_name -> google.protobuf.Timestamp
 	23, // 11: gatehouse.workload.v1.Workload.revoked_at:type_name -> google.protobuf.Timestamp
 	22, // 12: gatehouse.workload.v1.ReloadResponse.roots:type_name -> gatehouse.workload.v1.RootUse
-	23, // 13: gatehouse.workload.v1.RootUse.until:type_name -> google.protobuf.Timestamp
-	0,  // 14: gatehouse.workload.v1.Enrolment.Enrol:input_type -> gatehouse.workload.v1.EnrolRequest
-	2,  // 15: gatehouse.workload.v1.Enrolment.Renew:input_type -> gatehouse.workload.v1.RenewRequest
-	6,  // 16: gatehouse.workload.v1.Trust.Watch:input_type -> gatehouse.workload.v1.WatchRequest
-	9,  // 17: gatehouse.workload.v1.Trust.PublishAssertionKeys:input_type -> gatehouse.workload.v1.PublishAssertionKeysRequest
-	11, // 18: gatehouse.workload.v1.Workloads.CreateToken:input_type -> gatehouse.workload.v1.CreateTokenRequest
-	13, // 19: gatehouse.workload.v1.Workloads.Revoke:input_type -> gatehouse.workload.v1.RevokeRequest
-	15, // 20: gatehouse.workload.v1.Workloads.Allow:input_type -> gatehouse.workload.v1.AllowRequest
-	17, // 21: gatehouse.workload.v1.Workloads.List:input_type -> gatehouse.workload.v1.ListRequest
-	20, // 22: gatehouse.workload.v1.Workloads.Reload:input_type -> gatehouse.workload.v1.ReloadRequest
-	1,  // 23: gatehouse.workload.v1.Enrolment.Enrol:output_type -> gatehouse.workload.v1.EnrolResponse
-	3,  // 24: gatehouse.workload.v1.Enrolment.Renew:output_type -> gatehouse.workload.v1.RenewResponse
-	7,  // 25: gatehouse.workload.v1.Trust.Watch:output_type -> gatehouse.workload.v1.TrustState
-	10, // 26: gatehouse.workload.v1.Trust.PublishAssertionKeys:output_type -> gatehouse.workload.v1.PublishAssertionKeysResponse
-	12, // 27: gatehouse.workload.v1.Workloads.CreateToken:output_type -> gatehouse.workload.v1.CreateTokenResponse
-	14, // 28: gatehouse.workload.v1.Workloads.Revoke:output_type -> gatehouse.workload.v1.RevokeResponse
-	16, // 29: gatehouse.workload.v1.Workloads.Allow:output_type -> gatehouse.workload.v1.AllowResponse
-	18, // 30: gatehouse.workload.v1.Workloads.List:output_type -> gatehouse.workload.v1.ListResponse
-	21, // 31: gatehouse.workload.v1.Workloads.Reload:output_type -> gatehouse.workload.v1.ReloadResponse
-	23, // [23:32] is the sub-list for method output_type
-	14, // [14:23] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	5,  // 13: gatehouse.workload.v1.ReloadResponse.bundle:type_name -> gatehouse.workload.v1.Bundle
+	23, // 14: gatehouse.workload.v1.RootUse.until:type_name -> google.protobuf.Timestamp
+	0,  // 15: gatehouse.workload.v1.Enrolment.Enrol:input_type -> gatehouse.workload.v1.EnrolRequest
+	2,  // 16: gatehouse.workload.v1.Enrolment.Renew:input_type -> gatehouse.workload.v1.RenewRequest
+	6,  // 17: gatehouse.workload.v1.Trust.Watch:input_type -> gatehouse.workload.v1.WatchRequest
+	9,  // 18: gatehouse.workload.v1.Trust.PublishAssertionKeys:input_type -> gatehouse.workload.v1.PublishAssertionKeysRequest
+	11, // 19: gatehouse.workload.v1.Workloads.CreateToken:input_type -> gatehouse.workload.v1.CreateTokenRequest
+	13, // 20: gatehouse.workload.v1.Workloads.Revoke:input_type -> gatehouse.workload.v1.RevokeRequest
+	15, // 21: gatehouse.workload.v1.Workloads.Allow:input_type -> gatehouse.workload.v1.AllowRequest
+	17, // 22: gatehouse.workload.v1.Workloads.List:input_type -> gatehouse.workload.v1.ListRequest
+	20, // 23: gatehouse.workload.v1.Workloads.Reload:input_type -> gatehouse.workload.v1.ReloadRequest
+	1,  // 24: gatehouse.workload.v1.Enrolment.Enrol:output_type -> gatehouse.workload.v1.EnrolResponse
+	3,  // 25: gatehouse.workload.v1.Enrolment.Renew:output_type -> gatehouse.workload.v1.RenewResponse
+	7,  // 26: gatehouse.workload.v1.Trust.Watch:output_type -> gatehouse.workload.v1.TrustState
+	10, // 27: gatehouse.workload.v1.Trust.PublishAssertionKeys:output_type -> gatehouse.workload.v1.PublishAssertionKeysResponse
+	12, // 28: gatehouse.workload.v1.Workloads.CreateToken:output_type -> gatehouse.workload.v1.CreateTokenResponse
+	14, // 29: gatehouse.workload.v1.Workloads.Revoke:output_type -> gatehouse.workload.v1.RevokeResponse
+	16, // 30: gatehouse.workload.v1.Workloads.Allow:output_type -> gatehouse.workload.v1.AllowResponse
+	18, // 31: gatehouse.workload.v1.Workloads.List:output_type -> gatehouse.workload.v1.ListResponse
+	21, // 32: gatehouse.workload.v1.Workloads.Reload:output_type -> gatehouse.workload.v1.ReloadResponse
+	24, // [24:33] is the sub-list for method output_type
+	15, // [15:24] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_gatehouse_workload_v1_workload_proto_init() }
