@@ -248,6 +248,9 @@ func get(t testing.TB, url string) (status int, body string) {
 	return status, body
 }
 
+// Get asks for a URL of this machine.
+func Get(url string) (status int, body string, err error) { return tryGet(url) }
+
 func tryGet(url string) (status int, body string, err error) {
 	answer, err := http.Get(url)
 	if err != nil {
