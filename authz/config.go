@@ -14,7 +14,8 @@ type Config struct {
 	// Where Envoys reach Check: unix:PATH, a 0600 socket, or HOST:PORT, which
 	// needs `identity`. Danger: Check believes what its caller says of a
 	// request; whoever reaches it can learn which tokens are valid.
-	// Default: unix:run/authz.sock in data_dir.
+	// Default: unix:run/authz.sock in data_dir; 127.0.0.1:9401 where
+	// gateway.services has sidecars.
 	Listen string `yaml:"listen"`
 	// The SPIFFE id that callers on the Unix socket are taken for; a rule must
 	// name it among its node identities. Default: spiffe://TRUST_DOMAIN/gateway/edge.

@@ -15,7 +15,8 @@ import (
 type Config struct {
 	// Where Envoys fetch their configuration: unix:PATH, a 0600 socket, or
 	// HOST:PORT over mutual TLS. Danger: who reaches it as an Envoy
-	// reads every route's signed rule. Default: unix:run/xds.sock in data_dir.
+	// reads every route's signed rule. Default: unix:run/xds.sock in data_dir;
+	// 127.0.0.1:9403 where gateway.services has sidecars.
 	Listen string `yaml:"listen"`
 	// The SPIFFE id that Envoys on the Unix socket are taken for. Default:
 	// spiffe://TRUST_DOMAIN/gateway/edge.

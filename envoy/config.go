@@ -26,7 +26,8 @@ type Config struct {
 	XDSIdentity string `yaml:"xds_identity"`
 	// This Envoy's certificate for mutual TLS with the control plane, the
 	// authorizers and other Envoys. It reaches Envoy over the agent's socket.
-	// Default: none, Unix sockets only.
+	// Default: none, Unix sockets only; one of the CA in data_dir where
+	// gateway.services has sidecars.
 	Identity serve.Identity `yaml:"identity"`
 	// The 0600 Unix socket on which this process hands Envoy its certificate,
 	// key and trust bundle. Danger: who reaches it has the key. Default:

@@ -33,7 +33,8 @@ func TestSidecarsNeedPartsThatTheyReach(t *testing.T) {
 	fill := strings.NewReplacer("LISTEN", "9501", "SCOPE", "read:hello")
 	for name, row := range map[string]struct{ text, keys string }{
 		"mutual TLS":            {fill.Replace(meshed) + overTLS, ""},
-		"Unix sockets":          {fill.Replace(meshed), "controlplane.listen controlplane.authz"},
+		"by default":            {fill.Replace(meshed), ""},
+		"Unix sockets":          {fill.Replace(meshed) + "controlplane: {listen: 'unix:/run/x'}\nauthz: {listen: 'unix:/run/a'}\n", "controlplane.listen controlplane.authz"},
 		"a socket beside TLS":   {fill.Replace(meshed) + strings.Replace(overTLS, "{listen: 127.0.0.1:9590,", "{listen: 127.0.0.1:9590, authz: ['unix:/run/a', '10.0.0.1:9591'],", 1), ""},
 		"both without sidecars": {strings.Replace(small, "gateway:", "controlplane: {authz: ['unix:/run/a', '10.0.0.1:9591']}\ngateway:", 1), "controlplane.authz"},
 		"a scope of no API":     {strings.NewReplacer("LISTEN", "9501", "SCOPE", "write:hello").Replace(meshed) + overTLS, "gateway.services.hello.routes[0].scopes[0]"},

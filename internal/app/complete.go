@@ -25,6 +25,7 @@ func (c *Config) complete() {
 	c.Authz.Policies = c.Policies
 	c.ControlPlane.TrustDomain = c.TrustDomain
 	c.completeIdentities()
+	c.completeSidecars()
 	dir := string(c.DataDir)
 	c.completeIssuer(dir)
 	c.Gateway.SetDefaults(dir)
@@ -64,6 +65,24 @@ func (c *Config) completeIdentities() {
 	}
 	if c.Issuer != nil && len(c.Issuer.FeedClients) == 0 {
 		c.Issuer.FeedClients = []string{envoy.AuthzIdentity(c.TrustDomain)}
+	}
+}
+
+// completeSidecars lets sidecars reach the parts: over mutual TLS, for a Unix
+// socket would take each of them for the edge. The certificates are those that
+// the CA in data_dir issues.
+func (c *Config) completeSidecars() {
+	if !c.Gateway.HasSidecars() {
+		return
+	}
+	conf.Default(&c.Authz.Listen, "127.0.0.1:9401")
+	conf.Default(&c.ControlPlane.Listen, "127.0.0.1:9403")
+	for part, identity := range map[Part]*serve.Identity{Authz: &c.Authz.Identity, Envoy: &c.Envoy.Identity} {
+		if !identity.Set() {
+			*identity = serve.Identity{
+				Certificate: c.data("identity", string(part)+".crt"), Key: c.data("identity", string(part)+".key"), CA: c.CA(),
+			}
+		}
 	}
 }
 
