@@ -69,6 +69,8 @@ type Config struct {
 	// Danger: who writes there shapes the page where people type their
 	// passwords. Default: none.
 	Templates conf.Path `yaml:"templates"`
+	// Whether clients may register themselves (RFC 7591). Default: they may not.
+	Registration Registration `yaml:"registration"`
 	// How long records of the audit log are kept, 24h to 87600h. Danger: what is
 	// older is gone for good. Default: 2160h (90 days).
 	AuditRetention time.Duration `yaml:"audit_retention"`
@@ -165,6 +167,7 @@ func (c *Config) SetDefaults(dataDir string) {
 	conf.Default(&c.RefreshLifetime, 30*24*time.Hour)
 	conf.Default(&c.RefreshGrace, 10*time.Second)
 	conf.Default(&c.SessionLifetime, 12*time.Hour)
+	conf.Default(&c.Registration.Access, registerOff)
 	conf.Default(&c.AuditRetention, bolt.DefaultAuditRetention)
 	conf.Default(&c.Keys.PublishLead, 15*time.Minute)
 	conf.Default(&c.Keys.RotateEvery, 30*24*time.Hour)

@@ -27,6 +27,8 @@ const (
 	codeRequestNotSupported     = "request_not_supported"
 	codeRequestURINotSupported  = "request_uri_not_supported"
 	codeRegistrationNotSupport  = "registration_not_supported"
+	codeInvalidMetadata         = "invalid_client_metadata" // RFC 7591 §3.2.2
+	codeInvalidRedirectURI      = "invalid_redirect_uri"
 	codeServerError             = "server_error"
 	codeTemporarilyUnavailable  = "temporarily_unavailable"
 	// RFC 8628 §3.5.

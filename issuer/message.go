@@ -48,6 +48,7 @@ func describe(c Config, scopes []string, locales []string) metadata {
 		AuthorizationEndpoint:                     c.URL + pathAuthorize,
 		TokenEndpoint:                             c.URL + pathToken,
 		DeviceAuthorizationEndpoint:               c.URL + pathDevice,
+		RegistrationEndpoint:                      c.registrationEndpoint(),
 		IntrospectionEndpoint:                     c.URL + pathIntrospect,
 		UserinfoEndpoint:                          c.URL + pathUserinfo,
 		RevocationEndpoint:                        c.URL + pathRevoke,
@@ -70,6 +71,14 @@ func describe(c Config, scopes []string, locales []string) metadata {
 		UILocalesSupported:            oidc.ParseLocales(locales),
 		CodeChallengeMethodsSupported: []oidc.CodeChallengeMethod{oidc.CodeChallengeMethodS256},
 	}}
+}
+
+// registrationEndpoint is advertised where clients may register themselves.
+func (c *Config) registrationEndpoint() string {
+	if c.Registration.Access == registerOff {
+		return ""
+	}
+	return c.URL + pathRegister
 }
 
 // grantTypes are those that somebody may use by this configuration.

@@ -19,6 +19,7 @@ const (
 	pathUserinfo   = "/oauth/userinfo"
 	pathIntrospect = "/oauth/introspect"
 	pathRevoke     = "/oauth/revoke"
+	pathRegister   = "/oauth/register"
 	pathDevice     = "/oauth/device_authorization"
 	pathPush       = "/oauth/par"
 )
@@ -47,6 +48,9 @@ func (s *server) handler() http.Handler {
 		pathPush:       {post, s.machine("par", s.push), s.browserClients},
 		pathAuthorize:  {either, http.HandlerFunc(s.authorize), nil},
 	}
+	if s.config.Registration.Access != registerOff {
+		routes[pathRegister] = route{manageable, s.machine("register", s.registrations), nil}
+	}
 	for path, page := range s.login.Routes() {
 		routes[path] = route{either, s.page(page), nil}
 	}
@@ -57,6 +61,8 @@ var (
 	read   = []string{http.MethodGet, http.MethodHead}
 	post   = []string{http.MethodPost}
 	either = []string{http.MethodGet, http.MethodPost}
+
+	manageable = []string{http.MethodPost, http.MethodGet, http.MethodPut, http.MethodDelete}
 )
 
 // dispatch matches paths exactly: no cleaning, no redirects, nothing decoded

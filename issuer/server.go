@@ -48,6 +48,7 @@ type server struct {
 	metadata       metadata
 	logouts        *backchannel.Sender
 	browserClients originPolicy
+	registration   registration
 	// clientKeys and authorities are what clients prove themselves by.
 	clientKeys  *clientKeys
 	authorities *x509.CertPool

@@ -55,6 +55,7 @@ func (c *Config) Validate() (vs conf.Violations) {
 		vs = append(vs, validateAlgorithm(fmt.Sprintf("keys.algorithms[%d]", i), algorithm)...)
 	}
 	vs = append(vs, c.validateAPIs()...)
+	vs.AddUnder("registration", c.Registration.validate(newCatalog(*c).scopes))
 	vs = append(vs, c.validateExchanges()...)
 	return append(vs, c.validateRoles()...)
 }

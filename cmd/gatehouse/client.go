@@ -30,7 +30,7 @@ func newClient(p *program) *cobra.Command {
 		`Administers clients: the programs and applications that may ask for tokens.`+howAdministered,
 		`  gatehouse client add --id robot --scope read:orders --secret-file robot.secret
   gatehouse client list`,
-		newClientAdd(p), newClientList(p), newClientShow(p), newClientUpdate(p), newClientSecret(p), remove,
+		newClientAdd(p), newClientList(p), newClientShow(p), newClientUpdate(p), newClientSecret(p), newRegistrationToken(p), remove,
 		p.named("revoke ID", "Revoke all that a client was issued; the client stays",
 			`Ends every grant and token of a client. It can ask for new ones.`,
 			`  gatehouse client revoke robot`,

@@ -30,6 +30,9 @@ const (
 	maxRedirectURIs = 20
 )
 
+// CheckClient reports all that is wrong with a client that registers itself.
+func (s *Service) CheckClient(c store.Client) conf.Violations { return s.checkClient(c) }
+
 // checkClient reports all that is wrong with a new client.
 func (s *Service) checkClient(c store.Client) (vs conf.Violations) {
 	checkClientID(&vs, c.ID)

@@ -1,0 +1,288 @@
+package issuer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"gatehouse.dev/gatehouse/internal/conf"
+	"gatehouse.dev/gatehouse/issuer/admin"
+	"gatehouse.dev/gatehouse/issuer/store"
+)
+
+// Dynamic client registration (RFC 7591) and its management (RFC 7592), on one
+// path: POST registers, GET, PUT and DELETE with ?client_id= manage.
+
+// Ways to register, `issuer.registration.access`.
+const (
+	registerOff   = "off"
+	registerToken = "token"
+	registerOpen  = "open"
+)
+
+const (
+	registeredPrefix  = "dyn_"
+	secretTokenPrefix = "ghcs_"
+	managementPrefix  = "ghrm_"
+)
+
+// Registration says whether clients may register themselves.
+type Registration struct {
+	// Who may register clients: off (nobody), token (whoever has an initial
+	// access token, which `gatehouse client registration-token add` makes with a
+	// policy of its own), or open (everybody, within the policy below). Danger:
+	// with open anybody can make clients, 60 in an hour at most. Default: off.
+	Access string `yaml:"access"`
+	// The grant types that open registration may ask for. Default: none.
+	GrantTypes []string `yaml:"grant_types"`
+	// The scopes that open registration may ask for. Default: none.
+	Scopes []string `yaml:"scopes"`
+	// The hosts that redirect URIs of open registration may name; *.HOST stands
+	// for subdomains. Default: none.
+	RedirectHosts []string `yaml:"redirect_hosts"`
+}
+
+func (r Registration) policy() store.RegistrationPolicy {
+	return store.RegistrationPolicy{GrantTypes: r.GrantTypes, Scopes: r.Scopes, RedirectHosts: r.RedirectHosts}
+}
+
+func (r Registration) validate(scopes []string) (vs conf.Violations) {
+	switch r.Access {
+	case registerOpen:
+		return admin.CheckPolicy(r.policy(), scopes)
+	case registerOff, registerToken:
+		if len(r.GrantTypes)+len(r.Scopes)+len(r.RedirectHosts) > 0 {
+			vs.Add("access", r.Access, "makes the policy beside it idle", "write open, or leave the policy out: tokens have their own")
+		}
+	default:
+		vs.Add("access", r.Access, "is no way to register", "write off, token or open")
+	}
+	return vs
+}
+
+// registration takes care that open registration does not fill the disk.
+type registration struct {
+	mu    sync.Mutex
+	began time.Time
+	count int
+}
+
+const (
+	openRegistrations = 60
+	openWindow        = time.Hour
+)
+
+// admit counts an open registration, and tells whether there may be one more.
+func (g *registration) admit(now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if now.Sub(g.began) >= openWindow {
+		g.began, g.count = now, 0
+	}
+	g.count++
+	return g.count <= openRegistrations
+}
+
+func (s *server) registrations(w http.ResponseWriter, r *http.Request) error {
+	if r.Method == http.MethodPost {
+		return s.register(w, r)
+	}
+	return s.manage(w, r)
+}
+
+// register is the client registration endpoint (RFC 7591 §3).
+func (s *server) register(w http.ResponseWriter, r *http.Request) error {
+	if r.URL.RawQuery != "" {
+		return fail(codeInvalidRequest, "registering takes no query")
+	}
+	policy, token, tokenID, err := s.mayRegister(r)
+	if err != nil {
+		return err
+	}
+	m, err := readMetadata(r)
+	if err != nil {
+		return err
+	}
+	management := store.NewToken(managementPrefix)
+	c := m.client(policy)
+	c.ID = store.NewID(registeredPrefix)
+	if c.Name == "" {
+		c.Name = c.ID
+	}
+	c.Registration = &store.Registration{Token: store.HashOf(management), TokenID: tokenID, Policy: policy}
+	if err := s.checkRegistered(c, m, policy); err != nil {
+		return err
+	}
+	secret := ""
+	if c.Type == store.Confidential {
+		secret = store.NewToken(secretTokenPrefix)
+		c.Secret = store.HashOf(secret)
+	}
+	if token.IsZero() && !s.registration.admit(s.now()) {
+		return &failure{code: "temporarily_unavailable", description: "there were too many registrations; try again later", status: http.StatusTooManyRequests}
+	}
+	if err := s.store.RegisterClient(asking(r.Context(), c), c, token); err != nil {
+		if errors.Is(err, store.ErrNotFound) { // its last use was taken meanwhile
+			return badBearer(err)
+		}
+		return fmt.Errorf("registering a client: %w", err)
+	}
+	return s.describeRegistered(r.Context(), w, http.StatusCreated, c.ID, secret, management)
+}
+
+// mayRegister is the policy that a registration stands under. It only reads:
+// strangers write nothing.
+func (s *server) mayRegister(r *http.Request) (p store.RegistrationPolicy, token store.Hash, id string, err error) {
+	if s.config.Registration.Access == registerOpen && len(r.Header["Authorization"]) == 0 {
+		return s.config.Registration.policy(), token, "", nil
+	}
+	bearer, err := registrationBearer(r)
+	if err != nil {
+		return p, token, "", err
+	}
+	token = store.HashOf(bearer)
+	found, err := s.store.RegistrationToken(r.Context(), token)
+	if errors.Is(err, store.ErrNotFound) {
+		return p, token, "", badBearer(errors.New("no such initial access token"))
+	}
+	return found.Policy, token, found.ID, err
+}
+
+// checkRegistered holds a client against the rules for all clients and against
+// the policy that it registers under.
+func (s *server) checkRegistered(c store.Client, m *clientMetadata, p store.RegistrationPolicy) error {
+	if err := m.unsupported(); err != nil {
+		return err
+	}
+	for _, grant := range c.GrantTypes {
+		if !slices.Contains(p.GrantTypes, grant) {
+			return fail(codeInvalidMetadata, "a grant type may not be registered")
+		}
+	}
+	for _, scope := range c.Scopes {
+		if !slices.Contains(p.Scopes, scope) {
+			return fail(codeInvalidMetadata, "a scope may not be registered")
+		}
+	}
+	for _, uri := range slices.Concat(c.RedirectURIs, c.PostLogoutRedirectURIs) {
+		if !hostAllowed(uri, p.RedirectHosts) {
+			return fail(codeInvalidRedirectURI, "a redirect URI names a host that may not be registered")
+		}
+	}
+	if c.BackchannelLogoutURI != "" && !hostAllowed(c.BackchannelLogoutURI, p.RedirectHosts) {
+		return fail(codeInvalidMetadata, "backchannel_logout_uri names a host that may not be registered")
+	}
+	for _, v := range s.admin.CheckClient(c) {
+		if isRedirectKey(v.Key) {
+			return fail(codeInvalidRedirectURI, v.Key+" "+v.Problem)
+		}
+		return fail(codeInvalidMetadata, v.Key+" "+v.Problem)
+	}
+	return nil
+}
+
+// manage is the client configuration endpoint (RFC 7592 §2).
+func (s *server) manage(w http.ResponseWriter, r *http.Request) error {
+	f, err := queryForm(r)
+	if err != nil {
+		return err
+	}
+	bearer, err := registrationBearer(r)
+	if err != nil {
+		return err
+	}
+	id, token := f.get("client_id"), store.HashOf(bearer)
+	c, err := s.store.Client(r.Context(), id)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("reading client: %w", err)
+	}
+	// Whatever is wrong, the answer is the same (RFC 7592 §3).
+	if err != nil || c.Registration == nil || c.Disabled || !c.Registration.Token.Matches(bearer) {
+		return badBearer(errors.New("no such client with this registration access token"))
+	}
+	callerOf(r.Context()).client = c.ID
+	switch r.Method {
+	case http.MethodPut:
+		return s.reregister(w, r, c, token)
+	case http.MethodDelete:
+		if err := s.store.DeleteRegistration(r.Context(), id, token); err != nil {
+			return orBadBearer(err)
+		}
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	default:
+		return s.describeRegistered(r.Context(), w, http.StatusOK, id, "", bearer)
+	}
+}
+
+// reregister replaces a client's metadata as a whole (RFC 7592 §2.2) and its
+// registration access token with it.
+func (s *server) reregister(w http.ResponseWriter, r *http.Request, was store.Client, token store.Hash) error {
+	m, err := readMetadata(r)
+	if err != nil {
+		return err
+	}
+	updated := m.client(was.Registration.Policy)
+	switch {
+	case m.ClientID != was.ID:
+		return fail(codeInvalidMetadata, "client_id is not the client's")
+	case m.ClientSecret != "" && !was.Secret.Matches(m.ClientSecret):
+		return fail(codeInvalidMetadata, "client_secret is not the client's")
+	case updated.Type != was.Type:
+		return fail(codeInvalidMetadata, "the way to authenticate cannot change: register anew")
+	}
+	management := store.NewToken(managementPrefix)
+	updated.ID = was.ID
+	if updated.Name == "" {
+		updated.Name = was.ID
+	}
+	if err := s.checkRegistered(updated, m, was.Registration.Policy); err != nil {
+		return err
+	}
+	if _, err := s.store.UpdateRegistration(r.Context(), was.ID, token, func(c *store.Client) error {
+		next := updated
+		next.Registration = &store.Registration{Token: store.HashOf(management), TokenID: was.Registration.TokenID, Policy: was.Registration.Policy}
+		*c = next
+		return nil
+	}); err != nil {
+		return orBadBearer(err)
+	}
+	return s.describeRegistered(r.Context(), w, http.StatusOK, was.ID, "", management)
+}
+
+// orBadBearer: of two requests with one token only the first passes.
+func orBadBearer(err error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return badBearer(err)
+	}
+	return fmt.Errorf("changing a registration: %w", err)
+}
+
+// describeRegistered answers with the client as it is stored (RFC 7591 §3.2.1).
+func (s *server) describeRegistered(ctx context.Context, w http.ResponseWriter, status int, id, secret, management string) error {
+	c, err := s.store.Client(ctx, id)
+	if err != nil {
+		return orBadBearer(err)
+	}
+	writeJSON(w, status, registeredMetadata(c, s.config.URL+pathRegister, secret, management))
+	return nil
+}
+
+// registrationBearer is the token in the Authorization header, the only place
+// it may stand (RFC 6750 §2.1).
+func registrationBearer(r *http.Request) (string, error) {
+	headers := r.Header["Authorization"]
+	if len(headers) == 0 {
+		return "", &failure{code: codeInvalidRequest, description: "the access token is missing", status: http.StatusUnauthorized, challenge: `Bearer realm="gatehouse"`}
+	}
+	scheme, token, _ := strings.Cut(headers[0], " ")
+	if len(headers) > 1 || !strings.EqualFold(scheme, "Bearer") || token == "" {
+		return "", badBearer(errors.New("the Authorization header holds no single Bearer token"))
+	}
+	return token, nil
+}
