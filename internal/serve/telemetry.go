@@ -17,9 +17,10 @@ import (
 type Missing func() []string
 
 // Telemetry serves a part's /metrics (Prometheus), /livez, and /readyz, which
-// answers 503 with one line for each thing that is missing. It belongs on a
-// listener of its own, on loopback.
-func Telemetry(metrics prometheus.Gatherer, missing Missing) *http.ServeMux {
+// answers 503 with one line for each thing that is missing; a part that is ready
+// all the same says in notes what it does without. It belongs on a listener of
+// its own, on loopback.
+func Telemetry(metrics prometheus.Gatherer, missing Missing, notes ...Missing) *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
@@ -29,6 +30,11 @@ func Telemetry(metrics prometheus.Gatherer, missing Missing) *http.ServeMux {
 			return
 		}
 		fmt.Fprintln(w, "ready")
+		for _, note := range notes {
+			for _, line := range note() {
+				fmt.Fprintln(w, line)
+			}
+		}
 	})
 	return mux
 }

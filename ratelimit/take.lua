@@ -1,0 +1,42 @@
+-- Counts one request in all of KEYS, or in none where one has no room.
+-- ARGV: the time in microseconds, or 0 for the server's own, which all gateways
+-- share; then for each key: limit, requests (0: a quota), cost in credits or the
+-- quota's end in milliseconds.
+-- Answers: the time, 1 if counted, and for each key what it held before.
+local now = tonumber(ARGV[1])
+if now == 0 then
+  local t = redis.call('TIME')
+  now = t[1] * 1000000 + t[2]
+end
+local answer, kept, room = {string.format('%.0f', now), 1}, {}, 1
+for i, key in ipairs(KEYS) do
+  local limit, requests, cost = tonumber(ARGV[i * 3 - 1]), tonumber(ARGV[i * 3]), tonumber(ARGV[i * 3 + 1])
+  local value = redis.call('GET', key)
+  local a, b = 0, 0
+  if value then
+    a, b = value:match('^(%d+) (%d+)$')
+    a, b = tonumber(a), tonumber(b)
+  end
+  if requests == 0 then
+    if a >= limit then room = 0 end
+  else
+    a = math.max(0, a - math.max(0, now - b) * requests)
+    b = math.max(b, now)
+    if a + cost > limit * cost then room = 0 end
+  end
+  kept[i] = {a, b}
+  answer[i + 2] = string.format('%.0f', a)
+end
+answer[2] = room
+if room == 0 then return answer end
+for i, key in ipairs(KEYS) do
+  local limit, requests, cost = tonumber(ARGV[i * 3 - 1]), tonumber(ARGV[i * 3]), tonumber(ARGV[i * 3 + 1])
+  local a, b = kept[i][1], kept[i][2]
+  if requests == 0 then
+    redis.call('SET', key, string.format('%.0f %.0f', a + 1, limit), 'PXAT', string.format('%.0f', cost))
+  else
+    local level = a + cost
+    redis.call('SET', key, string.format('%.0f %.0f', level, b), 'PX', string.format('%.0f', math.ceil(level / requests / 1000) + 1000))
+  end
+end
+return answer
