@@ -116,7 +116,7 @@ func (in *Inputs) authorizers(group string) *clusterv3.Cluster {
 	from := in.authzOf(group)
 	addresses := make([]*corev3.Address, len(from))
 	for i, a := range from {
-		addresses[i] = in.authzAddress(cluster, a)
+		addresses[i] = partAddress(cluster, a, in.AuthzIdentity)
 	}
 	cluster.LoadAssignment.Endpoints = endpoints(addresses...)
 	return cluster
@@ -135,12 +135,18 @@ func (in *Inputs) authzOf(group string) []string {
 
 // overTLS are the authorizers on HOST:PORT.
 func (in *Inputs) overTLS() []string {
-	return slices.DeleteFunc(slices.Clone(in.Authz), func(a string) bool { _, unix := serve.UnixPath(a); return unix })
+	return slices.DeleteFunc(slices.Clone(in.Authz), func(a string) bool { return !isTCP(a) })
 }
 
-// authzAddress turns the cluster to mutual TLS, and to names, where the address
-// asks for it.
-func (in *Inputs) authzAddress(cluster *clusterv3.Cluster, address string) *corev3.Address {
+// isTCP tells HOST:PORT from unix:PATH.
+func isTCP(address string) bool {
+	_, unix := serve.UnixPath(address)
+	return !unix
+}
+
+// partAddress is where a part of Gatehouse is reached. It turns the cluster to
+// mutual TLS with that identity, and to names, where the address asks for it.
+func partAddress(cluster *clusterv3.Cluster, address, identity string) *corev3.Address {
 	if path, ok := serve.UnixPath(address); ok {
 		return &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: path}}}
 	}
@@ -148,7 +154,7 @@ func (in *Inputs) authzAddress(cluster *clusterv3.Cluster, address string) *core
 	if err != nil {
 		panic(packError{err})
 	}
-	if cluster.TransportSocket, err = envoy.MutualTLS(in.AuthzIdentity); err != nil {
+	if cluster.TransportSocket, err = envoy.MutualTLS(identity); err != nil {
 		panic(packError{err})
 	}
 	if (backend{host: at.host}).isName() {

@@ -31,6 +31,12 @@ type Inputs struct {
 	Authz []string
 	// AuthzIdentity is the SPIFFE id that authorizers have on HOST:PORT.
 	AuthzIdentity string
+	// RateLimit are the rate-limit services' addresses, and RateLimitIdentity the
+	// SPIFFE id that they have on HOST:PORT; none: nothing is counted together.
+	RateLimit         []string
+	RateLimitIdentity string
+	// Plans tells whether callers have plans there.
+	Plans bool
 	// Policies are the known policies; nil: unknown, not checked.
 	Policies []string
 	// Denied are the SPIFFE ids of revoked workloads: nobody lets them in, and
@@ -100,6 +106,8 @@ func (in *Inputs) validate() error {
 		return errors.New("building without a rule key")
 	case in.TrustDomain == "":
 		return errors.New("building without a trust domain")
+	case len(in.RateLimit) == 0 && in.Gateway.NeedsService():
+		return errors.New("building shared limits without a rate-limit service: write a `ratelimit:` part, or controlplane.ratelimit, and restart")
 	case len(in.Authz) == 0:
 		return errors.New("building without an authorizer: name one in controlplane.authz")
 	case in.Gateway.HasSidecars() && len(in.overTLS()) == 0:

@@ -32,6 +32,9 @@ func serviceCluster(service string) string { return "service/" + service }
 
 func (in *Inputs) clusters() map[string]*clusterv3.Cluster {
 	all := map[string]*clusterv3.Cluster{authzCluster: in.authorizers(envoy.EdgeGroup)}
+	if len(in.RateLimit) > 0 {
+		all[rateLimitCluster] = in.limiters()
+	}
 	if in.Gateway.hasIssuer() {
 		all[issuerCluster] = backendCluster(issuerCluster, in.Gateway.Issuer.URL, nil)
 	}

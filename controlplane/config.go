@@ -3,6 +3,7 @@ package controlplane
 import (
 	"net"
 	"path/filepath"
+	"slices"
 
 	"gatehouse.dev/gatehouse/controlplane/ca"
 	"gatehouse.dev/gatehouse/envoy"
@@ -47,6 +48,15 @@ type Config struct {
 	EnrolmentListen string `yaml:"enrolment_listen"`
 	// The workload CA.
 	CA ca.Config `yaml:"ca"`
+	// Where Envoys reach the rate-limit services, as seen from Envoy: unix:PATH or
+	// HOST:PORT over mutual TLS, all of one kind; several share one Redis. Default:
+	// its `listen`, where this file has a rate-limit service.
+	RateLimit []string `yaml:"ratelimit"`
+	// The SPIFFE id that rate-limit services must have over mutual TLS. Default:
+	// spiffe://TRUST_DOMAIN/ratelimit.
+	RateLimitIdentity string `yaml:"ratelimit_identity"`
+	// Plans tells whether the rate-limit service has plans.
+	Plans bool `yaml:"-"`
 	// The trust domain of all SPIFFE ids: the top level's `trust_domain`, or that
 	// of local_identity.
 	TrustDomain string `yaml:"-"`
@@ -74,6 +84,10 @@ func (c *Config) SetDefaults(dataDir string) {
 		c.Authz[i] = serve.Absolute(dataDir, address)
 	}
 	conf.Default(&c.AuthzIdentity, envoy.AuthzIdentity(c.TrustDomain))
+	for i, address := range c.RateLimit {
+		c.RateLimit[i] = serve.Absolute(dataDir, address)
+	}
+	conf.Default(&c.RateLimitIdentity, envoy.RateLimitIdentity(c.TrustDomain))
 	c.CA.TrustDomain, c.CA.Enrolment = c.TrustDomain, c.EnrolmentListen
 	c.CA.SetDefaults(dataDir)
 }
@@ -85,10 +99,15 @@ func (c *Config) Validate() (vs conf.Violations) {
 	vs.AddUnder("", serve.ValidateLoopback("telemetry", c.Telemetry))
 	vs.AddUnder("", spiffeID("local_identity", c.LocalIdentity))
 	vs.AddUnder("", spiffeID("authz_identity", c.AuthzIdentity))
+	vs.AddUnder("", spiffeID("ratelimit_identity", c.RateLimitIdentity))
+	vs.AddUnder("", partAddresses("ratelimit", c.RateLimit))
+	if unix := slices.DeleteFunc(slices.Clone(c.RateLimit), isTCP); len(unix) > 0 && len(unix) < len(c.RateLimit) {
+		vs.Add("ratelimit", nil, "mixes Unix sockets and TCP addresses", "use one kind: Envoy speaks plainly to all of them or mutual TLS to all")
+	}
 	if c.RuleKey == "" {
 		vs.Add("rule_key", nil, "is missing", "name the file of the rule signing key")
 	}
-	vs.AddUnder("", c.validateAuthz())
+	vs.AddUnder("", partAddresses("authz", c.Authz))
 	if _, _, err := net.SplitHostPort(c.EnrolmentListen); err != nil && c.EnrolmentListen != "" {
 		vs.Add("enrolment_listen", c.EnrolmentListen, "is no address", "write HOST:PORT")
 	}

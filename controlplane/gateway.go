@@ -43,6 +43,10 @@ type Gateway struct {
 	// Which addresses may use the gateway at all, its redirect listener and the
 	// issuer's paths included. Default: all.
 	Networks Networks `yaml:"networks"`
+	// How many requests anybody may send, on all routes together; by address, the
+	// issuer's paths included. Danger: an edit of those not shared makes Envoy
+	// open its listener anew, and buckets are full again. Default: none.
+	Limits []Limit `yaml:"limits"`
 	// The networks of your own proxies in front of the gateway, as CIDRs: from
 	// them, X-Forwarded-For says where a request comes from, read from the right
 	// past every trusted proxy. Danger: whoever sends requests from there can name
@@ -125,6 +129,10 @@ type Route struct {
 	// Which addresses may use the route, besides the gateway's own `networks`.
 	// Default: all.
 	Networks Networks `yaml:"networks"`
+	// How many requests anybody may send to this route, besides gateway.limits.
+	// Danger: after an edit of any route, buckets of routes that are not shared
+	// are full again. Default: none.
+	Limits []Limit `yaml:"limits"`
 	// How long the service may take to answer, up to 1h. Default: 15s.
 	Timeout time.Duration `yaml:"timeout"`
 }
@@ -154,8 +162,14 @@ func (g *Gateway) SetDefaults(dataDir string) {
 	if len(g.Issuers) == 0 {
 		g.Issuers = []string{g.PublicURL}
 	}
+	for i := range g.Limits {
+		g.Limits[i].setDefaults("gateway-")
+	}
 	for i := range g.Routes {
 		conf.Default(&g.Routes[i].Timeout, defaultTimeout)
+		for j := range g.Routes[i].Limits {
+			g.Routes[i].Limits[j].setDefaults("")
+		}
 	}
 	for _, service := range g.Services {
 		service.Sidecar.setDefaults()

@@ -12,6 +12,7 @@ func (s *Server) inputs(g Gateway) (Inputs, error) {
 	in := Inputs{
 		Gateway: g, TrustDomain: s.config.TrustDomain, Signer: s.signer,
 		Authorities: map[string][]byte{}, Authz: s.config.Authz, AuthzIdentity: s.config.AuthzIdentity,
+		RateLimit: s.config.RateLimit, RateLimitIdentity: s.config.RateLimitIdentity, Plans: s.config.Plans,
 		Policies: s.policies, Denied: s.denied,
 	}
 	var vs conf.Violations

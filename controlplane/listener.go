@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"net"
+	"slices"
 	"strconv"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -21,11 +22,18 @@ const (
 // edgeListener is HTTPS. What routes demand is not in it: its edits drain
 // connections.
 func (in *Inputs) edgeListener() *listenerv3.Listener {
-	filters := append(networkFilters(),
-		filter(extAuthz, checkFilter()),
-		filter(cookieFilter, cookieStrip()),
-		filter(trailerFilter, stripTrailers()),
-		filter(routerFilter, router()),
+	filters := slices.Concat(
+		[]*hcmv3.HttpFilter{onDemand(limitHeaders, headerFilter())},
+		networkFilters(),
+		in.addressLimits(),
+		[]*hcmv3.HttpFilter{filter(extAuthz, checkFilter())},
+		in.callerLimits(),
+		in.sharedFilter(),
+		[]*hcmv3.HttpFilter{
+			filter(cookieFilter, cookieStrip()),
+			filter(trailerFilter, stripTrailers()),
+			filter(routerFilter, router()),
+		},
 	)
 	manager := connectionManager(edgeListener, edgeRoutes, filters...)
 	in.clientAddress(manager)

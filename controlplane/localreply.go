@@ -12,10 +12,11 @@ import (
 )
 
 // problems make Envoy's own answers problem documents (RFC 9457), as the
-// authorizer's are. The first mapper that fits counts, so that what the
+// authorizer's are: an address that is refused, a limit that is used up. The first mapper that fits counts, so that what the
 // authorizer answered (UAEX) stays in its words.
 func problems() *hcmv3.LocalReplyConfig {
 	mappers := []*hcmv3.ResponseMapper{{Filter: flagged("UAEX")}}
+	mappers = append(mappers, problem(answered(http.StatusTooManyRequests), http.StatusTooManyRequests, "Too many requests: see Retry-After.")...)
 	mappers = append(mappers, problem(answered(http.StatusForbidden), http.StatusForbidden, "This address is not permitted here.")...)
 	return &hcmv3.LocalReplyConfig{Mappers: mappers}
 }

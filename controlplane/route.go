@@ -45,6 +45,9 @@ func (in *Inputs) edgeRoutes() *routev3.RouteConfiguration {
 		routes = append(routes, in.route(&in.Gateway.Routes[i]))
 	}
 	routes = append(routes, refuse(unknownRoute, 404, "Not Found", everything()))
+	for _, refusing := range []*routev3.Route{routes[0], routes[len(routes)-1]} {
+		in.counted(refusing.TypedPerFilterConfig, nil)
+	}
 	return &routev3.RouteConfiguration{
 		Name:                    edgeRoutes,
 		VirtualHosts:            []*routev3.VirtualHost{{Name: "all", Domains: []string{"*"}, Routes: routes}},
@@ -77,6 +80,10 @@ func (in *Inputs) issuerRoutes() (routes []*routev3.Route) {
 	}
 	for _, path := range issuerPaths {
 		routes = append(routes, toIssuer(path))
+	}
+	for _, route := range routes {
+		in.counted(route.TypedPerFilterConfig, nil)
+		route.GetRoute().RateLimits = in.sharedLimits(nil)
 	}
 	return routes
 }
@@ -116,6 +123,10 @@ func (in *Inputs) route(r *Route) *routev3.Route {
 	if r.Networks.set() {
 		route.TypedPerFilterConfig[routeNetworks] = in.judge(r.Networks)
 	}
+	if in.counted(route.TypedPerFilterConfig, r) {
+		route.ResponseHeadersToRemove = limitHeaderNames
+	}
+	route.GetRoute().RateLimits = in.sharedLimits(r)
 	if r.ForwardCredentials {
 		route.TypedPerFilterConfig[cookieFilter] = keepCookies()
 	} else {

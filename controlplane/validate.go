@@ -34,6 +34,7 @@ func (g *Gateway) Validate() (vs conf.Violations) {
 	vs.AddUnder("", maxAge("revocation_max_age", g.RevocationMaxAge))
 	vs.AddUnder("services", g.validateServices())
 	vs.AddUnder("", g.validateNetworks())
+	vs.AddUnder("", g.validateLimits("limits", g.Limits, nil))
 	vs.AddUnder("", g.validateRoutes())
 	return vs
 }
@@ -93,17 +94,18 @@ func trustDomainOf(id string) string {
 	return domain
 }
 
-func (c *Config) validateAuthz() (vs conf.Violations) {
+// partAddresses reports addresses of parts that Envoys could not call.
+func partAddresses(list string, addresses []string) (vs conf.Violations) {
 	seen := map[string]bool{}
-	for i, address := range c.Authz {
-		key := fmt.Sprintf("authz[%d]", i)
+	for i, address := range addresses {
+		key := fmt.Sprintf("%s[%d]", list, i)
 		if path, ok := serve.UnixPath(address); ok {
 			vs.AddUnder("", serve.ValidateAddress(key, "unix:"+path, serve.Identity{}))
 		} else if _, err := splitHostPort(address); err != nil {
 			vs.Add(key, address, err.Error(), "write unix:PATH or HOST:PORT")
 		}
 		if seen[address] {
-			vs.Add(key, address, "stands a second time", "list each authorizer once")
+			vs.Add(key, address, "stands a second time", "list each once")
 		}
 		seen[address] = true
 	}

@@ -130,7 +130,10 @@ func (w *walk) manager(m *hcmv3.HttpConnectionManager) {
 
 // order is that of the filters that must have one: who is refused early costs
 // nobody anything, and what counts by identity comes after the check.
-var order = []string{peersFilter, gatewayNetworks, routeNetworks, extAuthz, cookieFilter, trailerFilter, routerFilter}
+var order = []string{
+	limitHeaders, peersFilter, gatewayNetworks, routeNetworks, gatewayAddressLimit, routeAddressLimit, extAuthz,
+	gatewayCallerLimit, routeCallerLimit, rateLimitFilter, cookieFilter, trailerFilter, routerFilter,
+}
 
 func (w *walk) inOrder(filters []*hcmv3.HttpFilter) {
 	last := -1

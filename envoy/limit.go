@@ -11,7 +11,7 @@ import (
 const LimitDomain = "gatehouse"
 
 // Whom a limit counts by; also the keys of descriptor entries that say who it
-// is. ByRoute has none: all callers count together.
+// is. ByAddress has AddressEntry, ByRoute none: all callers count together.
 const (
 	ByAddress = "address"
 	ByClient  = "client"
@@ -26,10 +26,15 @@ const (
 	// nothing).
 	LimitEntry = "limit"
 	PlanEntry  = "plan"
+	// AddressEntry is the client's network; the name is Envoy's.
+	AddressEntry = "masked_remote_address"
 	// IssuerEntry and RolesEntry are the token's.
 	IssuerEntry = "issuer"
 	RolesEntry  = "roles"
 )
+
+// EveryRoute is the scope of the gateway's limits, which no route's id is.
+const EveryRoute = "*"
 
 // Limit is a limit as it travels from the control plane through Envoy's route
 // to the rate-limit service, which has no table of its own.
@@ -43,6 +48,19 @@ type Limit struct {
 // String is the limit's form in a descriptor.
 func (l Limit) String() string {
 	return fmt.Sprintf("%s;%s;%d;%d;%d", l.By, l.Scope, l.Requests, l.Per.Milliseconds(), l.Burst)
+}
+
+// Entry is the key of the descriptor entry that says who is counted; empty: all
+// callers together.
+func (l Limit) Entry() string {
+	switch l.By {
+	case ByAddress:
+		return AddressEntry
+	case ByRoute:
+		return ""
+	default:
+		return l.By
+	}
 }
 
 // ParseLimit reads what String wrote.

@@ -66,12 +66,16 @@ func limitDemand(text string, entries map[string]string) (Demand, error) {
 		return Demand{}, fmt.Errorf("the limit %q %w", text, err)
 	}
 	value := l.Scope
-	if l.By != envoy.ByRoute {
-		if value = entries[l.By]; value == "" {
+	if entry := l.Entry(); entry != "" {
+		if value = entries[entry]; value == "" {
 			return Demand{}, fmt.Errorf("a limit by %s came without one", l.By)
 		}
 	}
-	return rate.demand(keyOf(l.By, value, entries[envoy.IssuerEntry]), l.By, l.Scope), nil
+	prefix := ""
+	if l.Scope == envoy.EveryRoute {
+		prefix = "gateway-"
+	}
+	return rate.demand(keyOf(l.By, value, entries[envoy.IssuerEntry]), "shared-"+prefix+l.By, l.Scope), nil
 }
 
 // demand is the rate's bucket. What makes it another limit is in its key, so
