@@ -82,16 +82,23 @@ func TestCheckRefusesClaimsThatNoHeaderHolds(t *testing.T) {
 func TestCheckMetadata(t *testing.T) {
 	w := startWorld(t)
 	got := w.check(checkOf(w.rule(), w.person())).GetDynamicMetadata().AsMap()
-	if got["decision_id"] == "" {
-		t.Error("no decision id")
+	for _, each := range []string{"decision_id", "token_id"} {
+		if text, _ := got[each].(string); text == "" {
+			t.Errorf("no %s", each)
+		}
+		delete(got, each)
 	}
-	delete(got, "decision_id")
 	want := map[string]any{
 		"subject": "usr_ada", "subject_type": "user", "client_id": "shop", "issuer": testIssuer,
 		"scopes": "read:orders profile", "route": "orders-list", "reason": "allowed",
+		"roles": "customer,approver",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("metadata (-want +got):\n%s", diff)
+	}
+	planned := w.check(checkOf(w.rule(), mint(t, w.key, personClaims(w.now()).with("plan", "pro")))).GetDynamicMetadata().AsMap()
+	if planned["plan"] != "pro" {
+		t.Errorf("the plan is %v", planned["plan"])
 	}
 	// A denied request names nobody: its claims must not fill a limit.
 	denied := w.check(checkOf(w.rule(func(r *rulev1.Rule) { r.Scopes = []string{"admin"} }), w.person())).GetDynamicMetadata().AsMap()

@@ -95,6 +95,13 @@ func (d *decision) metadata() *structpb.Struct {
 		fields["subject_type"] = structpb.NewStringValue(d.claims.SubjectType())
 		fields["client_id"] = structpb.NewStringValue(d.claims.ClientID())
 		fields["issuer"] = structpb.NewStringValue(d.claims.Issuer())
+		fields["token_id"] = structpb.NewStringValue(d.claims.ID())
+		if plan := d.claims.Plan(); plan != "" {
+			fields["plan"] = structpb.NewStringValue(plan)
+		}
+		if roles := d.claims.Roles(); len(roles) > 0 {
+			fields["roles"] = structpb.NewStringValue(encodeList(roles, ","))
+		}
 		fields["scopes"] = structpb.NewStringValue(encodeList(d.claims.Scopes(), " "))
 	}
 	return &structpb.Struct{Fields: fields}

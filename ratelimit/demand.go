@@ -138,7 +138,9 @@ func (c *Config) planOf(who caller) string {
 		return who.plan
 	}
 	for _, role := range who.roles {
-		if plan, ok := c.RolePlans[role]; ok {
+		// The authorizer encodes what a list's text form could not hold.
+		decoded, err := url.PathUnescape(role)
+		if plan, ok := c.RolePlans[decoded]; ok && err == nil {
 			return plan
 		}
 	}

@@ -1,6 +1,7 @@
 package ratelimit
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
 	"syscall"
@@ -69,5 +70,12 @@ func await(t testing.TB, condition func() error) {
 		case <-deadline:
 			t.Fatal(err)
 		}
+	}
+}
+
+func writeText(t testing.TB, file, text string) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }

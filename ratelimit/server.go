@@ -44,6 +44,9 @@ type Deps struct {
 	Registerer prometheus.Registerer
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
+	// Identity is where the certificate for mutual TLS comes from; nil: the files
+	// of Config.Identity.
+	Identity serve.Source
 }
 
 // Server is the rate-limit service.
@@ -85,7 +88,10 @@ func New(config Config, deps Deps) (*Server, error) {
 	}
 	s.metrics = newMetrics()
 	var err error
-	if s.transport, err = serve.ServerCredentials(config.Listen, config.Identity); err != nil {
+	if deps.Identity == nil {
+		deps.Identity = config.Identity
+	}
+	if s.transport, err = serve.ServerCredentials(config.Listen, deps.Identity); err != nil {
 		return nil, err
 	}
 	if err := s.open(); err != nil {

@@ -53,6 +53,9 @@ func TestGoodTokens(t *testing.T) {
 		"RFC 9068 §2.2.1 claims about the authentication":   f.claims(map[string]any{"acr": "1", "amr": []string{"pwd"}}),
 		"RFC 7519 §4.1.5 nbf":                               f.claim("nbf", testNow.Unix()),
 		"RFC 9068 §5 a subject of another issuer's making":  f.claim("sub", "anna@example.org"),
+		"RFC 7519 §4 another's plan, a number":              f.claim("plan", 7),
+		"RFC 7519 §4 another's plan, an object":             f.claim("plan", map[string]any{"id": "pro"}),
+		"RFC 7519 §4 another's plan, a long text":           f.claim("plan", strings.Repeat("p", 64)),
 		"RFC 7519 §4 a claim named like a header parameter": f.claims(map[string]any{"crit": []string{"x"}, "alg": "none", "jwk": 1}),
 	} {
 		t.Run(clause, func(t *testing.T) {
@@ -87,20 +90,20 @@ func TestClaims(t *testing.T) {
 	f := newForger("ES256")
 	v := newVerifier(t, f.key)
 	body := tokentest.With(f.body, map[string]any{
-		"aud": []string{"https://a.example", testAudience}, "roles": []string{"customer", "a, b"}, "jti": "t-1",
+		"aud": []string{"https://a.example", testAudience}, "roles": []string{"customer", "a, b"}, "jti": "t-1", "plan": "pro",
 		"x": map[string]any{"big": json.Number("9007199254740993")},
 	})
 	c := mustVerify(t, v, f.key.Sign(f.head, body))
 	got := map[string]any{
 		"iss": c.Issuer(), "sub": c.Subject(), "type": c.SubjectType(), "client": c.ClientID(), "jti": c.ID(),
 		"sid": c.SessionID(), "grant": c.GrantID(), "aud": c.Audience(), "scope": c.Scopes(), "roles": c.Roles(),
-		"iat": c.IssuedAt(), "exp": c.ExpiresAt(), "kid": c.KeyID(),
+		"iat": c.IssuedAt(), "exp": c.ExpiresAt(), "kid": c.KeyID(), "plan": c.Plan(),
 	}
 	want := map[string]any{
 		"iss": testIssuer, "sub": "usr_anna", "type": "user", "client": "web", "jti": "t-1",
 		"sid": "ses_1", "grant": "grt_1", "aud": []string{"https://a.example", testAudience},
 		"scope": []string{"read:orders", "write:orders"}, "roles": []string{"customer", "a, b"},
-		"iat": testNow, "exp": testNow.Add(300e9), "kid": f.key.ID(),
+		"iat": testNow, "exp": testNow.Add(300e9), "kid": f.key.ID(), "plan": "pro",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

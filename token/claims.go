@@ -69,6 +69,9 @@ func (c *Claims) Scopes() []string { return c.scopes }
 // Roles is roles; nil if it has none.
 func (c *Claims) Roles() []string { return c.roles }
 
+// Plan is plan, the name of what the caller may use; empty if it has none.
+func (c *Claims) Plan() string { return c.plan }
+
 // ID is jti.
 func (c *Claims) ID() string { return c.id }
 

@@ -53,11 +53,11 @@ configures all of it.`,
 		&cobra.Group{ID: "trust", Title: "Administer workloads and their CA:"},
 		&cobra.Group{ID: "use", Title: "Use it:"},
 	)
-	add(root, "run", newRun(p), newPart(p, app.Issuer), newPart(p, app.Authz), newPart(p, app.ControlPlane), newEnvoy(p), newSidecar())
+	add(root, "run", newRun(p), newPart(p, app.Issuer), newPart(p, app.Authz), newPart(p, app.RateLimit), newPart(p, app.ControlPlane), newEnvoy(p), newSidecar())
 	add(root, "site", newInit(), newValidate(p), newPolicies(p))
 	add(root, "admin", newClient(p), newUser(p), newGroup(p), newSession(p), newConsent(p), newKeys(p), newAudit(p))
 	add(root, "trust", newWorkload(p), newCA(p))
-	add(root, "use", newToken(p), newVersion())
+	add(root, "use", newToken(p), newUsage(p), newVersion())
 	markUsage(root)
 	return root
 }

@@ -68,6 +68,8 @@ client, user and keys go through its admin socket.`},
 	app.Authz: {"the authorizer", `Runs the authorizer as a process of its own: it answers Envoy's Check for every
 request. Its rule keys must be there: ` + "`gatehouse init`" + ` makes them, or copy the
 control plane's rule.pub.`},
+	app.RateLimit: {"the rate-limit service", `Runs the rate-limit service as a process of its own: it counts what limits that
+are shared, and plans, allow, in memory or in Redis.`},
 	app.ControlPlane: {"the control plane", `Runs the control plane as a process of its own: it compiles the gateway part of
 the configuration into Envoy's resources, and follows edits of it. /status on
 its telemetry address tells what each Envoy acknowledged or refused.`},

@@ -58,6 +58,9 @@ func (c *Config) validate() (vs conf.Violations) {
 		vs = append(vs, c.checkIssuer()...)
 	}
 	vs.AddUnder("authz", c.Authz.Validate())
+	if c.RateLimit != nil {
+		vs.AddUnder("ratelimit", c.RateLimit.Validate())
+	}
 	vs.AddUnder("controlplane", c.ControlPlane.Validate())
 	vs.AddUnder("envoy", c.Envoy.Validate())
 	vs = append(vs, c.checkTrust()...)
@@ -198,6 +201,9 @@ func (c *Config) listeners() []listener {
 		all = append(all,
 			listener{"issuer.listen", c.Issuer.Listen}, listener{"issuer.feed_listen", c.Issuer.FeedListen},
 			listener{"issuer.admin_socket", c.Issuer.AdminSocket}, listener{"issuer.telemetry", c.Issuer.Telemetry})
+	}
+	if c.RateLimit != nil {
+		all = append(all, listener{"ratelimit.listen", c.RateLimit.Listen}, listener{"ratelimit.telemetry", c.RateLimit.Telemetry})
 	}
 	for _, l := range c.Gateway.SidecarListeners() {
 		all = append(all, listener{"gateway." + l.Key, l.Address})

@@ -8,6 +8,7 @@ import (
 	"gatehouse.dev/gatehouse/envoy"
 	"gatehouse.dev/gatehouse/internal/conf"
 	"gatehouse.dev/gatehouse/internal/serve"
+	"gatehouse.dev/gatehouse/ratelimit"
 )
 
 // complete fills in the defaults: first what follows from another part or from
@@ -33,6 +34,7 @@ func (c *Config) complete() {
 	if len(c.ControlPlane.Authz) == 0 {
 		c.ControlPlane.Authz = []string{c.Authz.Listen}
 	}
+	c.completeRateLimit(dir)
 	c.ControlPlane.SetDefaults(dir)
 	conf.Default(&c.Envoy.XDS, c.ControlPlane.Listen)
 	c.Envoy.SetDefaults(dir)
@@ -46,6 +48,9 @@ func (c *Config) completeStates() {
 	}
 	if c.Issuer != nil {
 		identities[Issuer] = &c.Issuer.Identity
+	}
+	if c.RateLimit != nil {
+		identities[RateLimit] = &c.RateLimit.Identity
 	}
 	for part, identity := range identities {
 		if identity.Enrol != "" {
@@ -112,4 +117,21 @@ func (c *Config) completeAuthz(dir string) {
 		}}
 	}
 	c.Authz.SetDefaults(dir)
+}
+
+// completeRateLimit adds the rate-limit service where something counts there and
+// no other one is named, and lets Envoys find it.
+func (c *Config) completeRateLimit(dir string) {
+	if c.RateLimit == nil && c.Gateway.NeedsService() && len(c.ControlPlane.RateLimit) == 0 {
+		c.RateLimit = &ratelimit.Config{}
+	}
+	if c.RateLimit == nil {
+		return
+	}
+	conf.Default(&c.RateLimit.LocalIdentity, envoy.EdgeIdentity(c.TrustDomain))
+	c.RateLimit.SetDefaults(dir)
+	if len(c.ControlPlane.RateLimit) == 0 {
+		c.ControlPlane.RateLimit = []string{c.RateLimit.Listen}
+	}
+	c.ControlPlane.Plans = len(c.RateLimit.Plans) > 0
 }

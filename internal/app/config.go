@@ -19,6 +19,7 @@ import (
 	"gatehouse.dev/gatehouse/envoy"
 	"gatehouse.dev/gatehouse/internal/conf"
 	"gatehouse.dev/gatehouse/issuer"
+	"gatehouse.dev/gatehouse/ratelimit"
 )
 
 // Config is gatehouse.yaml.
@@ -43,6 +44,9 @@ type Config struct {
 	Issuer *issuer.Config `yaml:"issuer"`
 	// The authorizer.
 	Authz authz.Config `yaml:"authz"`
+	// The rate-limit service, for limits that are `shared` and for plans. Default:
+	// with its defaults where gateway limits are shared; else none.
+	RateLimit *ratelimit.Config `yaml:"ratelimit"`
 	// The control plane.
 	ControlPlane controlplane.Config `yaml:"controlplane"`
 	// The Envoy that `gatehouse run` and `gatehouse envoy` start.

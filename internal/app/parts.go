@@ -13,6 +13,7 @@ import (
 	"gatehouse.dev/gatehouse/controlplane"
 	"gatehouse.dev/gatehouse/controlplane/ca"
 	"gatehouse.dev/gatehouse/issuer"
+	"gatehouse.dev/gatehouse/ratelimit"
 	"gatehouse.dev/gatehouse/sample"
 )
 
@@ -31,6 +32,11 @@ func (s *site) build() error {
 	}
 	if s.has(Authz) {
 		if err := s.buildAuthz(); err != nil {
+			return err
+		}
+	}
+	if s.has(RateLimit) {
+		if err := s.buildRateLimit(); err != nil {
 			return err
 		}
 	}
@@ -84,6 +90,23 @@ func (s *site) buildAuthz() error {
 	}
 	s.behind = append(s.behind, process{string(Authz), a.Run})
 	s.missing = append(s.missing, a.Missing)
+	return nil
+}
+
+func (s *site) buildRateLimit() error {
+	if s.config.RateLimit == nil {
+		return fmt.Errorf("%s has no rate-limit service: write a `ratelimit:` part, or a limit that is shared", s.config.Path())
+	}
+	identity, err := s.identityOf(RateLimit)
+	if err != nil {
+		return err
+	}
+	r, err := ratelimit.New(*s.config.RateLimit, ratelimit.Deps{Logger: s.log(RateLimit), Registerer: newRegistry(), Now: time.Now, Identity: identity})
+	if err != nil {
+		return err
+	}
+	s.behind = append(s.behind, process{string(RateLimit), r.Run})
+	s.missing = append(s.missing, r.Missing, gone("the rate-limit service", s.config.RateLimit.Listen))
 	return nil
 }
 

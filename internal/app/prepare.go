@@ -28,15 +28,20 @@ const (
 	Authz        Part = "authz"
 	ControlPlane Part = "controlplane"
 	Envoy        Part = "envoy"
+	RateLimit    Part = "ratelimit"
 )
 
-// All are the parts that `gatehouse run` starts; the issuer only where the
-// configuration has one.
+// All are the parts that `gatehouse run` starts; the issuer and the
+// rate-limit service only where the configuration has one.
 func (c *Config) All() []Part {
-	if c.Issuer == nil {
-		return []Part{Authz, ControlPlane, Envoy}
+	parts := []Part{Authz, ControlPlane, Envoy}
+	if c.RateLimit != nil {
+		parts = append([]Part{RateLimit}, parts...)
 	}
-	return []Part{Issuer, Authz, ControlPlane, Envoy}
+	if c.Issuer != nil {
+		parts = append([]Part{Issuer}, parts...)
+	}
+	return parts
 }
 
 // Prepare makes what the parts need and is missing: the data folder, keys, and
@@ -125,6 +130,11 @@ func (c *Config) identity(p Part) (serve.Identity, string) {
 		return c.Issuer.Identity, envoy.IssuerIdentity(c.TrustDomain)
 	case Authz:
 		return c.Authz.Identity, envoy.AuthzIdentity(c.TrustDomain)
+	case RateLimit:
+		if c.RateLimit == nil {
+			return serve.Identity{}, ""
+		}
+		return c.RateLimit.Identity, envoy.RateLimitIdentity(c.TrustDomain)
 	case ControlPlane:
 		return c.ControlPlane.Identity, envoy.ControlPlaneIdentity(c.TrustDomain)
 	case Envoy:

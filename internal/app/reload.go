@@ -144,7 +144,7 @@ func partsOf(keys []string, all []Part) (named []Part) {
 }
 
 func isPart(section string) bool {
-	return slices.Contains([]Part{Issuer, Authz, ControlPlane, Envoy}, Part(section))
+	return slices.Contains([]Part{Issuer, Authz, RateLimit, ControlPlane, Envoy}, Part(section))
 }
 
 // apply hands over the gateway part, completed with the other parts as they
