@@ -22,7 +22,22 @@ func (s *site) identityOf(p Part) (serve.Source, error) {
 	}
 	s.behind = append(s.behind, process{"the identity of " + string(p), source.Run})
 	s.missing = append(s.missing, source.Missing)
-	return source, nil
+	if identity.Enrol == "" {
+		return source, nil // SPIRE's agent brings its bundle by itself
+	}
+	return source, s.followTrust(p, identity, source)
+}
+
+// followTrust brings a part that enrolled each new trust bundle.
+func (s *site) followTrust(p Part, identity serve.Identity, source *workload.Source) error {
+	server := workload.TrustServer{Address: identity.Enrol, ID: envoy.ControlPlaneIdentity(s.config.TrustDomain)}
+	trust, err := workload.NewTrust(server, source, workload.Deps{Logger: s.log(p)})
+	if err != nil {
+		return err
+	}
+	trust.Use(func(_ context.Context, m *workload.Members) error { return source.Trust(m.Roots) })
+	s.behind = append(s.behind, process{"the trust of " + string(p), trust.Run})
+	return nil
 }
 
 // controlPlaneIdentity is issued by the CA in the same process, where no other

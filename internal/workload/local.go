@@ -8,6 +8,8 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"fmt"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // CA is the workload CA in this process.
@@ -17,13 +19,15 @@ type CA interface {
 	IssueTo(ctx context.Context, id string, key crypto.Signer) ([]*x509.Certificate, error)
 	// Roots are the trust bundle.
 	Roots() []*x509.Certificate
+	// Changed is closed when the trust bundle, or anything else, is another.
+	Changed() <-chan struct{}
 }
 
 // NewLocal is the source of a workload whose CA is in this process. Nothing is
 // written down: the next start issues anew.
 func NewLocal(ca CA, id string, deps Deps) *Source {
 	deps.complete()
-	return newSource(func(ctx context.Context, _ *State) (*State, error) {
+	s := newSource(func(ctx context.Context, _ *State) (*State, error) {
 		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		if err != nil {
 			return nil, fmt.Errorf("making a key: %w", err)
@@ -34,4 +38,26 @@ func NewLocal(ca CA, id string, deps Deps) *Source {
 		}
 		return NewState(chain, key, ca.Roots())
 	}, deps)
+	s.run = func(ctx context.Context) error {
+		group, ctx := errgroup.WithContext(ctx)
+		group.Go(func() error { return s.renewer.Run(ctx) })
+		group.Go(func() error { return followRoots(ctx, ca, s) })
+		return group.Wait()
+	}
+	return s
+}
+
+// followRoots keeps the trust bundle that of the CA.
+func followRoots(ctx context.Context, ca CA, s *Source) error {
+	for {
+		changed := ca.Changed()
+		if err := s.Trust(ca.Roots()); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		}
+	}
 }
