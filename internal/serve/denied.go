@@ -10,9 +10,15 @@ import (
 	"google.golang.org/grpc/credentials"
 )
 
-// afterEnd is how long a connection may outlive its peer's certificate: who
-// renews at half life has connected anew long before.
-const afterEnd = 5 * time.Minute
+const (
+	// ConnectionAge is how old a server of many short calls lets a connection
+	// grow before it asks the peer, politely, for another
+	// (keepalive.ServerParameters): it is below afterEnd, so that no call is
+	// under way when that comes.
+	ConnectionAge = 4 * time.Minute
+	// afterEnd is how long a connection may outlive its peer's certificate.
+	afterEnd = 5 * time.Minute
+)
 
 // Denied are the SPIFFE ids that were revoked: they get no new connection, and
 // lose those that they have.
