@@ -173,7 +173,7 @@ func TestClientKeysAreFetched(t *testing.T) {
 	ask := func(key *tokentest.Key) int {
 		return s.asserted(s.assertion(key, tokentest.ClientAssertion("signer", s.url, s.clock.now()))).StatusCode
 	}
-	if ask(first) != 200 || ask(first) != 200 || j.fetches.Load() != 1 {
+	if once, again := ask(first), ask(first); once != 200 || again != 200 || j.fetches.Load() != 1 {
 		t.Errorf("after %d fetches", j.fetches.Load())
 	}
 	j.publish(second)

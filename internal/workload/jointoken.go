@@ -72,7 +72,7 @@ func ParseJoinToken(text string) (JoinToken, error) {
 	text = strings.TrimSpace(text)
 	encoded, ok := strings.CutPrefix(text, joinPrefix)
 	if !ok || len(text) > maxJoinToken {
-		return JoinToken{}, errors.New("this is no join token: `gatehouse workload token` makes one, which begins with " + joinPrefix)
+		return JoinToken{}, errors.New("this is no join token: it does not begin with " + joinPrefix + ", as what `gatehouse workload token` makes does")
 	}
 	payload, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
 	if err != nil {

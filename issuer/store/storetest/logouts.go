@@ -45,7 +45,7 @@ func (e *env) grantIn(c store.Client, u store.User, s store.Session) {
 // Whoever had a grant in a session is told of its end, once, and nobody else.
 func testLogouts(t *testing.T, e *env) {
 	u, other := e.user("alice"), e.user("bob")
-	s, cookie := e.session(u)
+	s, _ := e.session(u)
 	elsewhere, _ := e.session(u)
 	a, b, stranger, deaf := e.told("a"), e.told("b"), e.told("stranger"), e.client("deaf")
 	e.grantIn(a, u, s)
@@ -73,7 +73,7 @@ func testLogouts(t *testing.T, e *env) {
 	}
 
 	// Another person's login in the same browser ends the session, too.
-	s, cookie = e.session(u)
+	s, cookie := e.session(u)
 	e.grantIn(a, u, s)
 	_, err := e.ReplaceSession(e.ctx, cookie, store.Session{
 		ID: "sid_new", Cookie: store.HashOf("new"), UserID: other.ID, AuthTime: e.clock.now(), ExpiresAt: e.clock.now().Add(time.Hour),
