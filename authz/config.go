@@ -44,6 +44,16 @@ type Config struct {
 	// which saves its cost on busy gateways. Denied requests are logged at info,
 	// those answered 503 at warn, always. Default: info.
 	AllowedEvents string `yaml:"allowed_events"`
+	// Where authorizers share their assertion keys and learn which workloads
+	// were revoked: unix:PATH, or HOST:PORT with `identity`; as a rule the control
+	// plane's `listen`. Danger: without it a sidecar that asks one of several
+	// authorizers refuses what another signed, and a revoked workload is not
+	// noticed here. Default: the workload CA's admin socket where the control plane
+	// is in the same process, else none.
+	Trust string `yaml:"trust"`
+	// The SPIFFE id that `trust` must have over mutual TLS; unused on a Unix
+	// socket. Default: spiffe://TRUST_DOMAIN/controlplane.
+	TrustIdentity string `yaml:"trust_identity"`
 	// The signed assertions that services get.
 	Assertions Assertions `yaml:"assertions"`
 	// The issuers whose tokens can be verified; a route says which of them it
@@ -129,6 +139,8 @@ func (c *Config) SetDefaults(dataDir string) {
 	conf.Default(&c.Skew, defaultSkew)
 	conf.Default(&c.TokenCacheBytes, defaultCacheBytes)
 	conf.Default(&c.AllowedEvents, "info")
+	c.Trust = serve.Absolute(dataDir, c.Trust)
+	conf.Default(&c.TrustIdentity, envoy.ControlPlaneIdentity(trustDomain(c.LocalIdentity)))
 	conf.Default(&c.Assertions.Rotate, defaultRotate)
 	conf.Default(&c.Assertions.CacheBytes, defaultAssertions)
 	if len(c.RuleKeys) == 0 {

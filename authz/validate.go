@@ -39,6 +39,12 @@ func (c *Config) Validate() (vs conf.Violations) {
 	if c.AllowedEvents != "info" && c.AllowedEvents != "debug" {
 		vs.Add("allowed_events", c.AllowedEvents, "is no level for them", "write info or debug")
 	}
+	if c.Trust != "" {
+		vs.AddUnder("", serve.ValidateAddress("trust", c.Trust, c.Identity))
+	}
+	if trustDomain(c.TrustIdentity) == "" {
+		vs.Add("trust_identity", c.TrustIdentity, "is no SPIFFE id", "write spiffe://TRUST_DOMAIN/controlplane")
+	}
 	vs.AddUnder("assertions", c.Assertions.validate())
 	vs.AddUnder("", c.validateIssuers())
 	return vs

@@ -84,7 +84,11 @@ func (s *site) buildAuthz() error {
 	if err != nil {
 		return err
 	}
-	a, err := authz.New(s.config.Authz, authz.Deps{Logger: s.log(Authz), Registerer: newRegistry(), Now: time.Now, Identity: identity})
+	trust, err := s.authzTrust(identity)
+	if err != nil {
+		return err
+	}
+	a, err := authz.New(s.config.Authz, authz.Deps{Logger: s.log(Authz), Registerer: newRegistry(), Now: time.Now, Identity: identity, Trust: trust})
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,221 @@
+package token
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+)
+
+// AssertionHeader carries the assertion, in HTTP and as gRPC metadata.
+const AssertionHeader = "gatehouse-assertion"
+
+// narrowHeader is how a service passes on fewer scopes than it has.
+const narrowHeader = "gatehouse-narrow-scope"
+
+// ServiceConfig says which service verifies.
+type ServiceConfig struct {
+	// Service is its SPIFFE id, spiffe://TRUST_DOMAIN/service/NAME. Assertions for
+	// any other are refused.
+	Service string
+	// KeysURL is where the authorizers' public keys are: /assertion-keys on the
+	// telemetry address of the service's sidecar or, without one, of the
+	// authorizer. On loopback, or https.
+	KeysURL string
+	// Skew is how far clocks may be off, up to MaxSkew. Default: 30s.
+	Skew time.Duration
+	// Logger is told why requests are refused and of changes of keys; callers are
+	// not. Default: none.
+	Logger *slog.Logger
+	// Now is the clock. Default: time.Now.
+	Now func() time.Time
+}
+
+// ServiceVerifier lets requests with a good assertion for one service through
+// to it. It starts nothing: keys are fetched when requests need them.
+type ServiceVerifier struct {
+	verifier *AssertionVerifier
+	service  string
+	keys     *serviceKeys
+	logger   *slog.Logger
+}
+
+// NewServiceVerifier checks the configuration; nothing is fetched yet.
+func NewServiceVerifier(config ServiceConfig) (*ServiceVerifier, error) {
+	setDuration(&config.Skew, 30*time.Second)
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	if config.Now == nil {
+		config.Now = time.Now
+	}
+	domain, name, found := strings.Cut(strings.TrimPrefix(config.Service, "spiffe://"), "/service/")
+	if !found || domain == "" || name == "" || !strings.HasPrefix(config.Service, "spiffe://") {
+		return nil, fmt.Errorf("configuring a service's verifier: %q is not spiffe://TRUST_DOMAIN/service/NAME", config.Service)
+	}
+	if err := checkKeysURL(config.KeysURL); err != nil {
+		return nil, fmt.Errorf("configuring a service's verifier: %w", err)
+	}
+	remote, err := NewRemote(RemoteConfig{
+		URL: config.KeysURL, Algorithms: []Algorithm{EdDSA}, AllowInternal: true, MaxAge: keysMaxAge, Logger: config.Logger, Now: config.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	v := &ServiceVerifier{service: config.Service, logger: config.Logger, keys: &serviceKeys{remote: remote, now: config.Now}}
+	v.verifier, err = NewAssertionVerifier(AssertionConfig{
+		Issuer: "spiffe://" + domain + "/authz", Skew: config.Skew, Now: config.Now, Keys: remote.Keys,
+	})
+	return v, err
+}
+
+// checkKeysURL: whoever is between could give us keys.
+func checkKeysURL(text string) error {
+	u, err := url.Parse(text)
+	if err != nil {
+		return fmt.Errorf("KeysURL: %w", err)
+	}
+	if u.Scheme == "https" || isLoopback(u.Hostname()) {
+		return nil
+	}
+	return fmt.Errorf("KeysURL %q is neither on loopback nor https", text)
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// Verify is what the middleware does with the values of the header: there must
+// be exactly one, an assertion for this service. The error is an *Error.
+func (v *ServiceVerifier) Verify(ctx context.Context, values []string) (*Assertion, error) {
+	if len(values) != 1 {
+		return nil, refuse(ReasonMalformed, "%d %s headers, not one", len(values), AssertionHeader)
+	}
+	v.keys.freshen(ctx)
+	a, err := v.verifier.Verify(values[0], v.service)
+	if reason := ReasonOf(err); reason == ReasonUnknownKey || reason == ReasonKeysUnavailable {
+		// Perhaps the key is new.
+		v.keys.renew(ctx)
+		a, err = v.verifier.Verify(values[0], v.service)
+	}
+	return a, err
+}
+
+// refused logs why, for operators; errors quote nothing of the assertion.
+func (v *ServiceVerifier) refused(ctx context.Context, err error) {
+	v.logger.LogAttrs(ctx, slog.LevelWarn, "request refused", slog.String("service", v.service), slog.Any("error", err))
+}
+
+const (
+	// keysFresh is how old keys may be before they are fetched anew, and
+	// keysStale before requests wait for that.
+	keysFresh = 10 * time.Second
+	keysStale = time.Minute
+	// keysMaxAge is how long the last good keys do where none can be fetched.
+	keysMaxAge = 10 * time.Minute
+	// keysSoonest is the least time between fetches, whatever keys requests name.
+	keysSoonest = time.Second
+	// keysWait bounds what a request waits for keys.
+	keysWait = 2 * time.Second
+)
+
+// serviceKeys fetches keys when requests need them: one fetch at a time, for all
+// of them.
+type serviceKeys struct {
+	remote *Remote
+	now    func() time.Time
+
+	mu      sync.Mutex
+	running chan struct{} // closed at the end of the fetch under way; nil: none is
+	begun   time.Time
+}
+
+// freshen has keys fetched that are no longer fresh, and waits only for those
+// that are stale.
+func (k *serviceKeys) freshen(ctx context.Context) {
+	age := k.now().Sub(k.remote.LastSuccess())
+	if age < keysFresh {
+		return
+	}
+	if done := k.fetch(); age >= keysStale {
+		await(ctx, done)
+	}
+}
+
+// renew fetches keys and waits for them; not where they were fetched just now.
+func (k *serviceKeys) renew(ctx context.Context) { await(ctx, k.fetch()) }
+
+// fetch begins a fetch, or joins the one under way; nil: it is too soon.
+func (k *serviceKeys) fetch() <-chan struct{} {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.running != nil {
+		return k.running
+	}
+	now := k.now()
+	if now.Sub(k.begun) < keysSoonest {
+		return nil
+	}
+	k.begun = now
+	done := make(chan struct{})
+	k.running = done
+	go func() {
+		// For all requests, so with none's context; the client's own timeout ends it.
+		_, _ = k.remote.fetch(context.Background()) // the Remote logs it, and keeps what it had
+		k.mu.Lock()
+		k.running = nil
+		k.mu.Unlock()
+		close(done)
+	}()
+	return done
+}
+
+func await(ctx context.Context, done <-chan struct{}) {
+	if done == nil {
+		return
+	}
+	timer := time.NewTimer(keysWait)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+// passed is a verified assertion in a context, with its text to pass on.
+type passed struct {
+	assertion *Assertion
+	text      string
+}
+
+type passedKey struct{}
+
+// CallerFrom is who a request is from, where the middleware let it through.
+func CallerFrom(ctx context.Context) (*Assertion, bool) {
+	p, ok := ctx.Value(passedKey{}).(passed)
+	return p.assertion, ok
+}
+
+func withCaller(ctx context.Context, a *Assertion, text string) context.Context {
+	return context.WithValue(ctx, passedKey{}, passed{assertion: a, text: text})
+}
+
+// errNoCaller is the error of outbound calls that nobody stands behind.
+var errNoCaller = errors.New("the call is made for nobody: use the context of a request that the ServiceVerifier let through")
+
+// lacks is the first of the scopes that a caller does not have.
+func lacks(a *Assertion, scopes []string) (string, bool) {
+	for _, scope := range scopes {
+		if !a.HasScope(scope) {
+			return scope, true
+		}
+	}
+	return "", false
+}
