@@ -247,3 +247,21 @@ func TestSidecarRefusals(t *testing.T) {
 		c.process.Stop(t)
 	}
 }
+
+// `gatehouse envoy --agent` hands an Envoy that something else runs what it
+// needs, with the bootstrap that --bootstrap prints.
+func TestSidecarAgentAlone(t *testing.T) {
+	s := harness.Prepare(t, harness.Options{Configure: overTLS(t)})
+	for _, part := range []string{harness.Issuer, harness.ControlPlane, harness.Authz} {
+		s.StartPart(t, part)
+	}
+	s.Launch(t, "agent", exec.Command(harness.Binary(t), "envoy", "--agent", "--config", s.ConfigPath("")))
+	bootstrap := filepath.Join(s.Dir, "bootstrap.json")
+	if err := os.WriteFile(bootstrap, []byte(s.CLI(t, "envoy", "--bootstrap")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.Launch(t, harness.Envoy, exec.Command(harness.EnvoyPath(t), "-c", bootstrap, "--disable-hot-restart", "--concurrency", "1"))
+	s.AwaitReady(t, harness.Envoy)
+	_, access := s.Robot(t, "robot", "read:orders")
+	harness.Eventually(t, 10*time.Second, s.Says(200, "GET", "/orders", access))
+}

@@ -10,7 +10,7 @@ import (
 )
 
 func newEnvoy(p *program) *cobra.Command {
-	var bootstrap, which bool
+	var bootstrap, which, agent bool
 	var o app.Options
 	c := &cobra.Command{
 		Use:   "envoy",
@@ -19,13 +19,16 @@ func newEnvoy(p *program) *cobra.Command {
 plane that the ` + "`envoy`" + ` part names, and is drained on SIGTERM.
 
 With --bootstrap its bootstrap is printed instead, for an Envoy that something else
-runs; with --which, the path of the Envoy that would be run.`,
+runs; with --which, the path of the Envoy that would be run. Where the Envoy has an
+identity, it fetches certificate and key from this process over the socket
+envoy.agent: run it with --agent beside an Envoy that something else runs.`,
 		Example: `  gatehouse envoy --config gatehouse.yaml
-  gatehouse envoy --config gatehouse.yaml --bootstrap > bootstrap.json`,
+  gatehouse envoy --config gatehouse.yaml --bootstrap > bootstrap.json
+  gatehouse envoy --config gatehouse.yaml --agent`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if bootstrap && which {
-				return usage("--bootstrap and --which: choose one of the two")
+			if bootstrap && which || agent && (bootstrap || which) {
+				return usage("--bootstrap, --which and --agent: choose one of them")
 			}
 			config, err := p.load()
 			switch {
@@ -37,11 +40,15 @@ runs; with --which, the path of the Envoy that would be run.`,
 				return printEnvoy(cmd, config)
 			}
 			o.Out, o.Errors = cmd.OutOrStdout(), cmd.ErrOrStderr()
+			if agent {
+				return app.RunAgent(cmd.Context(), config, o)
+			}
 			return app.RunEnvoy(cmd.Context(), config, o)
 		},
 	}
 	c.Flags().BoolVar(&bootstrap, "bootstrap", false, "print the bootstrap")
 	c.Flags().BoolVar(&which, "which", false, "print the path of the Envoy that would be run")
+	c.Flags().BoolVar(&agent, "agent", false, "run the agent alone, for an Envoy that something else runs")
 	logFlags(c, &o)
 	return c
 }

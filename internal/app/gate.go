@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"gatehouse.dev/gatehouse/envoy"
@@ -28,6 +29,29 @@ func RunEnvoy(ctx context.Context, c *Config, o Options) error {
 		return err
 	}
 	s.add(edge, c.Envoy.XDS)
+	s.behind = append(s.behind, process{"certificates", s.maintain})
+	return s.run(ctx)
+}
+
+// RunAgent keeps the identity of an Envoy that something else runs, until ctx
+// ends.
+func RunAgent(ctx context.Context, c *Config, o Options) error {
+	logger, err := newLogger(o)
+	if err != nil {
+		return err
+	}
+	if !c.Envoy.Identity.Set() {
+		return errors.New("envoy.identity is not set: an Envoy without an identity needs no agent")
+	}
+	if err := c.Prepare([]Part{Envoy}, time.Now); err != nil {
+		return err
+	}
+	s := &site{config: c, parts: []Part{Envoy}, options: o, logger: logger}
+	edge, err := s.edge()
+	if err != nil {
+		return err
+	}
+	s.front = append(s.front, process{"agent", edge.agent.Run}, process{"certificates", s.maintain})
 	return s.run(ctx)
 }
 
