@@ -92,8 +92,8 @@ type Redis struct {
 	PasswordFile conf.Path `yaml:"password_file"`
 	// The number of the database. Default: 0.
 	Database int `yaml:"database"`
-	// How long one decision may wait for it, 1ms to 200ms; then it counts as out
-	// of reach. Default: 50ms.
+	// How long one decision may wait for it, 1ms to 200ms; after three late ones
+	// in a row it counts as out of reach. Default: 150ms.
 	Timeout time.Duration `yaml:"timeout"`
 }
 
@@ -101,7 +101,7 @@ const (
 	defaultTrustDomain = "gatehouse.local"
 	defaultTelemetry   = "127.0.0.1:9494"
 	defaultCounters    = 200_000
-	defaultTimeout     = 50 * time.Millisecond
+	defaultTimeout     = 150 * time.Millisecond
 	byClient           = "client"
 	bySubject          = "subject"
 )

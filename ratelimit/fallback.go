@@ -2,12 +2,18 @@ package ratelimit
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"net"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
+
+// maxLate is how many decisions in a row may be late before Redis counts as out
+// of reach: one alone says that a machine was busy.
+const maxLate = 3
 
 // probeEvery is how often a Redis that is out of reach is asked whether it is
 // back.
@@ -30,6 +36,7 @@ type fallback struct {
 	lost     prometheus.Counter
 
 	down atomic.Bool
+	late atomic.Int64 // decisions in a row
 }
 
 // Take implements Counters; it never fails.
@@ -39,14 +46,23 @@ func (f *fallback) Take(ctx context.Context, now time.Time, demands []Demand) ([
 		outcomes, err := f.redis.Take(bounded, now, demands)
 		cancel()
 		if err == nil {
+			f.late.Store(0)
 			return outcomes, nil
 		}
 		if ctx.Err() != nil {
 			return nil, ctx.Err() // nobody waits for the answer any more
 		}
-		f.lose(err)
+		if !isLate(err) || f.late.Add(1) >= maxLate {
+			f.lose(err)
+		}
 	}
 	return f.local.Take(ctx, now, f.parts(demands))
+}
+
+// isLate tells a Redis that is slow from one that is gone.
+func isLate(err error) bool {
+	timeout, ok := errors.AsType[net.Error](err)
+	return errors.Is(err, context.DeadlineExceeded) || ok && timeout.Timeout()
 }
 
 // lose says once that Redis is out of reach.
@@ -96,6 +112,7 @@ func (f *fallback) probe(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
 	if f.redis.ping(ctx) == nil && f.down.CompareAndSwap(true, false) {
+		f.late.Store(0)
 		f.logger.Info("Redis is back: counting there again")
 	}
 }

@@ -50,7 +50,7 @@ func NewShared(config Redis) (*Shared, error) {
 		MaxRetries: -1, DialerRetries: 1,
 		DisableIdentity: true, Protocol: 2,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-		PoolSize:                 64,
+		PoolSize:                 64, MinIdleConns: 8,
 	}
 	if path, unix := serve.UnixPath(config.Address); unix {
 		options.Network, options.Addr = "unix", path

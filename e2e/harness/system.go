@@ -21,6 +21,7 @@ const (
 	Authz        = "authz"
 	ControlPlane = "controlplane"
 	Envoy        = "envoy"
+	RateLimit    = "ratelimit" // where the configuration has one
 )
 
 // startTime is how long a part may take until it is ready.
@@ -78,6 +79,9 @@ func Prepare(t testing.TB, o Options) *System {
 // Parts are the names of the processes in the order of their start.
 func (s *System) Parts() []string {
 	parts := []string{Issuer, ControlPlane}
+	if s.written().Get("ratelimit") != nil {
+		parts = append(parts, RateLimit)
+	}
 	for i := range s.authorizers {
 		parts = append(parts, AuthzName(i))
 	}
