@@ -87,6 +87,7 @@ func (s *Server) conclude(ctx context.Context, d *decision, response *authv3.Che
 		d.reason = ReasonAllowed
 	} else {
 		denial := denialOf(err)
+		denial.proof = demandsProof(denial.reason, d.request, d.rule)
 		d.verdict, d.reason, d.cause = denied, denial.reason, denial.cause
 		response = denial.render(d.request, d.requestID())
 	}

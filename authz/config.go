@@ -39,6 +39,11 @@ type Config struct {
 	// about 1.5 KiB. Too little costs a signature check a request, nothing else.
 	// Default: 67108864 (64 MiB).
 	TokenCacheBytes int64 `yaml:"token_cache_bytes"`
+	// How many DPoP proofs are remembered for as long as they could be replayed,
+	// from 1024; each takes about 64 bytes. Beyond it, requests with proofs are
+	// answered 503. Each authorizer has its own: a proof may be replayed once at
+	// each of them. Default: 1048576.
+	ProofEntries int `yaml:"proof_entries"`
 	// The level at which the event of an allowed request is logged: info or
 	// debug. Each event is one line; at debug the log handler usually drops it,
 	// which saves its cost on busy gateways. Denied requests are logged at info,
@@ -85,8 +90,8 @@ type Issuer struct {
 	// The issuer identifier, exactly as in the `iss` claim: an https URL
 	// without query and fragment (RFC 8414 §2). Default: none, required.
 	Issuer string `yaml:"issuer"`
-	// Where its JWK Set is fetched: https, or http on loopback with
-	// `allow_internal`. Danger: who answers there can sign any token of this
+	// Where its JWK Set is fetched: https, http on loopback with
+	// `allow_internal`, or unix:PATH, the socket of an issuer of ours. Danger: who answers there can sign any token of this
 	// issuer. Default: /oauth/keys below the issuer.
 	JWKSURL string `yaml:"jwks_url"`
 	// How long the last good key set counts when it cannot be fetched anew,
@@ -118,9 +123,10 @@ type Issuer struct {
 const (
 	defaultTrustDomain  = "gatehouse.local"
 	defaultIssuer       = "https://localhost:8443"
-	defaultJWKSURL      = "http://127.0.0.1:9400/oauth/keys"
+	defaultJWKSURL      = "unix:run/issuer.sock"
 	defaultTelemetry    = "127.0.0.1:9492"
 	defaultCacheBytes   = 64 << 20
+	defaultProofEntries = 1 << 20
 	defaultSkew         = 30 * time.Second
 	defaultRotate       = 24 * time.Hour
 	defaultAssertions   = 32 << 20
@@ -138,6 +144,7 @@ func (c *Config) SetDefaults(dataDir string) {
 	conf.Default(&c.Telemetry, defaultTelemetry)
 	conf.Default(&c.Skew, defaultSkew)
 	conf.Default(&c.TokenCacheBytes, defaultCacheBytes)
+	conf.Default(&c.ProofEntries, defaultProofEntries)
 	conf.Default(&c.AllowedEvents, "info")
 	c.Trust = serve.Absolute(dataDir, c.Trust)
 	conf.Default(&c.TrustIdentity, envoy.ControlPlaneIdentity(trustDomain(c.LocalIdentity)))
@@ -147,7 +154,7 @@ func (c *Config) SetDefaults(dataDir string) {
 		c.RuleKeys = []conf.Path{conf.Path(filepath.Join(dataDir, "keys", "rule.pub"))}
 	}
 	if len(c.Issuers) == 0 {
-		c.Issuers = []Issuer{{Issuer: defaultIssuer, JWKSURL: defaultJWKSURL, AllowInternal: true}}
+		c.Issuers = []Issuer{{Issuer: defaultIssuer, JWKSURL: defaultJWKSURL}}
 	}
 	for i := range c.Issuers {
 		c.Issuers[i].setDefaults(dataDir, trustDomain(c.LocalIdentity))
@@ -161,6 +168,7 @@ func (i *Issuer) setDefaults(dataDir, trustDomain string) {
 	conf.Default(&i.MaxLifetime, defaultMaxLifetime)
 	conf.Default(&i.Feed, "unix:run/feed.sock")
 	i.Feed = serve.Absolute(dataDir, i.Feed)
+	i.JWKSURL = serve.Absolute(dataDir, i.JWKSURL)
 	conf.Default(&i.FeedIdentity, envoy.IssuerIdentity(trustDomain))
 	if len(i.Algorithms) == 0 {
 		i.Algorithms = []string{"ES256"}

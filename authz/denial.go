@@ -24,9 +24,10 @@ type answer struct {
 }
 
 var (
-	malformed    = answer{http.StatusBadRequest, codes.InvalidArgument, "invalid_request", "Send exactly one Authorization header: Bearer, one space, the access token."}
+	malformed    = answer{http.StatusBadRequest, codes.InvalidArgument, "invalid_request", "Send exactly one Authorization header: Bearer or DPoP, one space, the access token."}
 	anonymous    = answer{http.StatusUnauthorized, codes.Unauthenticated, "", "An access token is required."}
 	invalid      = answer{http.StatusUnauthorized, codes.Unauthenticated, "invalid_token", "The access token is not valid here."}
+	badProof     = answer{http.StatusUnauthorized, codes.Unauthenticated, "invalid_dpop_proof", "The DPoP proof is not valid for this request."}
 	insufficient = answer{http.StatusForbidden, codes.PermissionDenied, "insufficient_scope", "The access token lacks a required scope."}
 	forbidden    = answer{http.StatusForbidden, codes.PermissionDenied, "", "The request is not permitted."}
 	unavailable  = answer{http.StatusServiceUnavailable, codes.Unavailable, "", "The request cannot be authorized at the moment."}
@@ -40,8 +41,10 @@ func answerTo(reason Reason) answer {
 	case ReasonNoCredential:
 		return anonymous
 	case ReasonMalformedToken, ReasonInvalidToken, ReasonExpiredToken, ReasonUnknownKey,
-		ReasonWrongIssuer, ReasonWrongAudience, ReasonRevoked:
+		ReasonWrongIssuer, ReasonWrongAudience, ReasonRevoked, ReasonUnproven, ReasonUnbound:
 		return invalid
+	case ReasonProof:
+		return badProof
 	case ReasonInsufficientScope:
 		return insufficient
 	case ReasonPolicy, ReasonClaimsTooLong, ReasonPeer, ReasonWorkloadDenied, ReasonWiderScope, ReasonChainTooLong:
@@ -53,8 +56,14 @@ func answerTo(reason Reason) answer {
 
 // wwwAuthenticate is the challenge, empty for answers without one. RFC 6750 §3
 // wants at least one parameter, hence the realm where there is no error.
-func (a answer) wwwAuthenticate(scopes []string) string {
+func (a answer) wwwAuthenticate(scopes []string, proof bool) string {
 	switch {
+	case proof && a.challenge == "insufficient_scope":
+		return proofChallenge + `, error="insufficient_scope", scope="` + strings.Join(scopes, " ") + `"`
+	case proof && a.challenge != "":
+		return proofChallenge + `, error="` + a.challenge + `"`
+	case proof && a.status == http.StatusUnauthorized:
+		return proofChallenge
 	case a.challenge == "insufficient_scope":
 		// Scopes are scope-tokens (the rule's were checked), which need no
 		// escapes in a quoted string.
@@ -82,7 +91,7 @@ type problem struct {
 func (d *denial) render(r *request, requestID string) *authv3.CheckResponse {
 	a := answerTo(d.reason)
 	headers := []*corev3.HeaderValueOption{header("cache-control", "no-store")}
-	if challenge := a.wwwAuthenticate(d.scopes); challenge != "" {
+	if challenge := a.wwwAuthenticate(d.scopes, d.proof); challenge != "" {
 		headers = append(headers, header("www-authenticate", challenge))
 	}
 	body := a.detail

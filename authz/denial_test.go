@@ -21,10 +21,10 @@ var update = flag.Bool("update", false, "write the golden files anew")
 var everyReason = []Reason{
 	ReasonManyCredentials, ReasonMalformedCredential,
 	ReasonNoCredential, ReasonMalformedToken, ReasonInvalidToken, ReasonExpiredToken, ReasonUnknownKey,
-	ReasonWrongIssuer, ReasonWrongAudience, ReasonRevoked,
+	ReasonWrongIssuer, ReasonWrongAudience, ReasonRevoked, ReasonUnproven, ReasonUnbound, ReasonProof,
 	ReasonInsufficientScope, ReasonPolicy, ReasonClaimsTooLong,
 	ReasonCaller, ReasonRuleMissing, ReasonRuleInvalid, ReasonRuleForeign, ReasonUnknownIssuer, ReasonKeysMissing,
-	ReasonRevocationMissing, ReasonRevocationStale, ReasonClock, ReasonPolicyMissing, ReasonPolicyError, ReasonInternal,
+	ReasonRevocationMissing, ReasonRevocationStale, ReasonClock, ReasonPolicyMissing, ReasonPolicyError, ReasonProofsFull, ReasonInternal,
 	"", "never heard of",
 }
 

@@ -5,8 +5,9 @@ import (
 	"slices"
 )
 
-// identify finds out who a request is from: by its access token at the edge, by
-// the assertion that another Envoy passed on inside.
+// identify finds out who a request is from: by its access token at the edge,
+// with the proof of what that is bound to; by the assertion that another Envoy
+// passed on inside.
 func (s *Server) identify(ctx context.Context, d *decision) (err error) {
 	if !d.rule.fromAssertion {
 		if err = s.issuers.ready(d.rule); err != nil {
@@ -16,8 +17,10 @@ func (s *Server) identify(ctx context.Context, d *decision) (err error) {
 		if err != nil {
 			return err
 		}
-		d.claims, err = s.issuers.claims(ctx, bearer, d.rule)
-		return err
+		if d.claims, err = s.issuers.claims(ctx, bearer, d.rule); err != nil {
+			return err
+		}
+		return s.bindings.check(d.request, d.rule, bearer, d.claims)
 	}
 	assertion, err := s.assertions.verify(d.request, d.rule)
 	if err != nil {

@@ -26,6 +26,11 @@ const (
 	ReasonWrongIssuer    Reason = "wrong_issuer"
 	ReasonWrongAudience  Reason = "wrong_audience"
 	ReasonRevoked        Reason = "revoked"
+	// The token is bound to what the request does not prove, or is not bound
+	// where it has to be; or the DPoP proof is no good for the request.
+	ReasonUnproven Reason = "unproven"
+	ReasonUnbound  Reason = "unbound"
+	ReasonProof    Reason = "invalid_proof"
 
 	// 403: the token is valid and not enough.
 	ReasonInsufficientScope Reason = "insufficient_scope"
@@ -49,6 +54,7 @@ const (
 	ReasonClock             Reason = "clock"
 	ReasonPolicyMissing     Reason = "policy_missing"
 	ReasonPolicyError       Reason = "policy_error"
+	ReasonProofsFull        Reason = "proofs_full"
 	ReasonInternal          Reason = "internal"
 )
 
@@ -58,6 +64,7 @@ type denial struct {
 	reason Reason
 	cause  error
 	scopes []string // what the route requires; with ReasonInsufficientScope alone
+	proof  bool     // the caller is to be told about DPoP
 }
 
 func (d *denial) Error() string { return string(d.reason) + ": " + d.cause.Error() }

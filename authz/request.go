@@ -25,6 +25,8 @@ type request struct {
 	authorization []string // each Authorization header, in order
 	assertion     []string // each gatehouse-assertion header
 	narrow        []string // each gatehouse-narrow-scope header
+	proofs        []string // each DPoP header
+	certificate   string   // the TLS peer's, as PEM with URL escapes; empty: none
 	headers       func(yield func(name, value string) bool)
 }
 
@@ -37,6 +39,8 @@ func readRequest(check *authv3.CheckRequest) *request {
 		source:  attributes.GetSource().GetAddress().GetSocketAddress().GetAddress(),
 		peer:    attributes.GetSource().GetPrincipal(),
 		headers: headersOf(http),
+
+		certificate: attributes.GetSource().GetCertificate(),
 	}
 	r.rule, r.hasRule = attributes.GetContextExtensions()[envoy.RuleExtension]
 	// Never url.Parse: it reads "//x/admin" as host x.
@@ -55,6 +59,8 @@ func (r *request) note(name, value string) {
 		r.assertion = append(r.assertion, value)
 	case envoy.NarrowHeader:
 		r.narrow = append(r.narrow, value)
+	case "dpop":
+		r.proofs = append(r.proofs, value)
 	case "x-request-id":
 		if presentable(value) {
 			r.id = value

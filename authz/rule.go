@@ -28,11 +28,18 @@ type rule struct {
 	scopes        []string
 	fromBearer    bool
 	fromAssertion bool
+	fromProof     bool
 	policy        string
 	maxAge        time.Duration
 	assertionFor  string   // whom an assertion is made for; empty: nobody
 	peers         []string // who may be the TLS peer; empty: anybody
 	acting        string   // the service that calls out; empty: none does
+
+	// origins are the gateway's, for DPoP proofs; bindings are what a token must
+	// have one of; peerCertificate: the TLS peer's certificate proves its tokens.
+	origins         []string
+	bindings        []rulev1.TokenBinding
+	peerCertificate bool
 }
 
 // parseRule reads the signed bytes of a rule. The signature says who made it,
@@ -51,17 +58,20 @@ func parseRule(signed []byte, domain string) (*rule, error) {
 		nodes: message.GetNodeIdentities(), issuers: message.GetIssuers(),
 		audience: message.GetAudience(), scopes: message.GetScopes(), policy: message.GetPolicy(),
 		assertionFor: message.GetAssertionAudience(), peers: message.GetPeers(), acting: message.GetActing(),
+		origins: message.GetOrigins(), bindings: message.GetBindings(), peerCertificate: message.GetPeerCertificate(),
 	}
 	return r, errors.Join(
 		named("route", r.route), named("service", r.service), named("audience", r.audience),
 		listed("node_identities", r.nodes), listed("issuers", r.issuers),
 		r.readSources(message.GetTokenSources()), r.readMaxAge(message.GetRevocationMaxAgeMs()), r.checkScopes(),
-		r.checkAssertions(domain),
+		r.checkAssertions(domain), r.checkBindings(),
 	)
 }
 
-// heeded are the numbers of the fields that a step of Check acts upon.
-const heeded protoreflect.FieldNumber = 12
+// heeded tells whether a step of Check acts upon the field of this number.
+func heeded(number protoreflect.FieldNumber) bool {
+	return number <= 12 || 30 <= number && number <= 32
+}
 
 // understood refuses a rule that demands more than Check looks at, whether or
 // not this version knows the demand's name.
@@ -70,7 +80,7 @@ func understood(message protoreflect.Message) (err error) {
 		return errors.New("the rule has fields that this version does not know: upgrade authz before the control plane")
 	}
 	message.Range(func(field protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
-		if field.Number() > heeded {
+		if !heeded(field.Number()) {
 			err = fmt.Errorf("the rule sets %s, which this version does not heed: upgrade authz before the control plane", field.Name())
 		}
 		return err == nil
@@ -91,12 +101,26 @@ func (r *rule) readSources(sources []rulev1.TokenSource) error {
 			r.fromBearer = true
 		case rulev1.TokenSource_TOKEN_SOURCE_ASSERTION:
 			r.fromAssertion = true
+		case rulev1.TokenSource_TOKEN_SOURCE_AUTHORIZATION_DPOP:
+			r.fromProof = true
 		default:
 			return fmt.Errorf("the rule has the token source %d, which this version does not know", source)
 		}
 	}
 	if r.fromAssertion && len(sources) > 1 {
 		return errors.New("the rule takes assertions and something else: their audiences mean different things")
+	}
+	return nil
+}
+
+func (r *rule) checkBindings() error {
+	for _, binding := range r.bindings {
+		if binding != rulev1.TokenBinding_TOKEN_BINDING_DPOP && binding != rulev1.TokenBinding_TOKEN_BINDING_CERTIFICATE {
+			return fmt.Errorf("the rule has the binding %d, which this version does not know", binding)
+		}
+	}
+	if r.fromProof {
+		return listed("origins", r.origins)
 	}
 	return nil
 }

@@ -118,6 +118,10 @@ func ruleAttacks(t *testing.T, signer ruleSigner) map[string]struct{ encoded, wa
 		"a scope that is two (RFC 6749 §3.3)": {edited(func(r *rulev1.Rule) { r.Scopes = []string{"a b"} }), "no scope-token"},
 		"a scope that ends a quoted string":   {edited(func(r *rulev1.Rule) { r.Scopes = []string{`a"`} }), "no scope-token"},
 		"a scope with a backslash":            {edited(func(r *rulev1.Rule) { r.Scopes = []string{`a\`} }), "no scope-token"},
+		"DPoP without an origin":              {edited(func(r *rulev1.Rule) { provable(r); r.Origins = nil }), "no origins"},
+		"DPoP with an empty origin":           {edited(func(r *rulev1.Rule) { provable(r); r.Origins = []string{""} }), "no origins"},
+		"a binding that nobody knows":         {edited(func(r *rulev1.Rule) { r.Bindings = []rulev1.TokenBinding{3} }), "binding 3"},
+		"no binding at all":                   {edited(func(r *rulev1.Rule) { r.Bindings = []rulev1.TokenBinding{0} }), "binding 0"},
 		"no token sources":                    {edited(func(r *rulev1.Rule) { r.TokenSources = nil }), "no token_sources"},
 		"revocation_max_age_ms 0":             {edited(func(r *rulev1.Rule) { r.RevocationMaxAgeMs = 0 }), "revocation_max_age_ms"},
 		"revocation_max_age_ms beyond all":    {edited(func(r *rulev1.Rule) { r.RevocationMaxAgeMs = 1 << 63 }), "revocation_max_age_ms"},
@@ -139,17 +143,18 @@ func TestRuleAttacks(t *testing.T) {
 	}
 }
 
-// TestRuleTokenSources: of all numbers that the enum can carry, the known one
-// alone is taken, and no unknown one beside it.
+// TestRuleTokenSources: of all numbers that the enum can carry, the known ones
+// alone are taken, and no unknown one beside them.
 func TestRuleTokenSources(t *testing.T) {
 	signer := newRuleSigner(t)
 	rules := newTestRules(t, signer)
-	const bearer = rulev1.TokenSource_TOKEN_SOURCE_AUTHORIZATION_BEARER
+	const bearer, dpop = rulev1.TokenSource_TOKEN_SOURCE_AUTHORIZATION_BEARER, rulev1.TokenSource_TOKEN_SOURCE_AUTHORIZATION_DPOP
 	for number := int32(-2); number < 20; number++ {
 		r := ordersRule()
 		r.TokenSources = []rulev1.TokenSource{bearer, rulev1.TokenSource(number)}
+		r.Origins = []string{testOrigin}
 		_, err := rules.verify(signer.sign(t, r))
-		if (err == nil) != (rulev1.TokenSource(number) == bearer) {
+		if source := rulev1.TokenSource(number); (err == nil) != (source == bearer || source == dpop) {
 			t.Errorf("token source %d: %v", number, err)
 		}
 	}

@@ -9,7 +9,8 @@
 // package policies. A step that does not succeed ends in a denial: 401 or 403
 // where we know, 503 where we cannot know. Zero and unknown values deny.
 //
-// It follows RFC 6750 (bearer tokens and challenges), RFC 9068 (access tokens),
+// It follows RFC 6750 (bearer tokens and challenges), RFC 9449 (DPoP), RFC 8705
+// (tokens that are bound to certificates), RFC 9068 (access tokens),
 // RFC 9457 (problem bodies) and Envoy's external authorization API.
 package authz
 
@@ -32,6 +33,7 @@ import (
 
 	"gatehouse.dev/gatehouse/internal/serve"
 	"gatehouse.dev/gatehouse/policies"
+	"gatehouse.dev/gatehouse/token"
 )
 
 // Deps are what the authorizer is given rather than makes.
@@ -66,6 +68,7 @@ type Server struct {
 	issuers    *issuers
 	signing    *signing
 	assertions *assertions
+	bindings   *bindings
 	store      *policies.Store
 	policies   policySource
 
@@ -117,6 +120,7 @@ func (s *Server) load(registerer prometheus.Registerer) (err error) {
 	if s.issuers, err = newIssuers(s.config, s.identity, s.metrics, s.logger, s.now); err != nil {
 		return err
 	}
+	s.bindings = &bindings{skew: s.config.Skew, now: s.now, used: token.NewReplays(s.config.ProofEntries)}
 	if s.assertions, err = newAssertions(s.config, s.signing, s.now); err != nil {
 		return err
 	}

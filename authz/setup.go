@@ -35,14 +35,11 @@ func newIssuer(c Issuer, config Config, identity serve.Source, cache *token.Cach
 	if i.transport, err = serve.DialCredentials(c.Feed, identity, c.FeedIdentity); err != nil {
 		return nil, err
 	}
-	if i.remote, err = token.NewRemote(token.RemoteConfig{
-		URL: c.JWKSURL, Algorithms: c.algorithms(), AllowInternal: c.AllowInternal, MaxAge: c.JWKSMaxAge,
-		Interval: c.JWKSInterval, MinInterval: min(c.JWKSInterval, soonestFetch), Logger: logger, Now: now,
-	}); err != nil {
+	if i.remote, err = token.NewRemote(c.remote(logger, now)); err != nil {
 		return nil, err
 	}
 	if i.verifier, err = token.NewVerifier(token.VerifierConfig{
-		Issuer: c.Issuer, Algorithms: c.algorithms(), Skew: config.Skew, MaxLifetime: c.MaxLifetime,
+		Issuer: c.Issuer, Algorithms: c.algorithms(), Bound: true, Skew: config.Skew, MaxLifetime: c.MaxLifetime,
 		Now: now, Keys: i.remote.Keys,
 	}); err != nil {
 		return nil, err
@@ -56,6 +53,20 @@ func newIssuer(c Issuer, config Config, identity serve.Source, cache *token.Cach
 	}}
 	i.feed = &feed{issuer: c.Issuer, state: i.revocations, logger: logger, now: now}
 	return i, nil
+}
+
+// jwksPath is where an issuer of ours has its keys.
+const jwksPath = "/oauth/keys"
+
+func (i *Issuer) remote(logger *slog.Logger, now func() time.Time) token.RemoteConfig {
+	remote := token.RemoteConfig{
+		URL: i.JWKSURL, Algorithms: i.algorithms(), AllowInternal: i.AllowInternal, MaxAge: i.JWKSMaxAge,
+		Interval: i.JWKSInterval, MinInterval: min(i.JWKSInterval, soonestFetch), Logger: logger, Now: now,
+	}
+	if path, unix := serve.UnixPath(i.JWKSURL); unix {
+		remote.URL, remote.Socket, remote.AllowInternal = "http://localhost"+jwksPath, path, true
+	}
+	return remote
 }
 
 func (i *Issuer) algorithms() []token.Algorithm {

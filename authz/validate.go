@@ -36,6 +36,9 @@ func (c *Config) Validate() (vs conf.Violations) {
 	if c.TokenCacheBytes < 1<<20 {
 		vs.Add("token_cache_bytes", c.TokenCacheBytes, "is less than 1048576", "use 67108864")
 	}
+	if c.ProofEntries < 1024 {
+		vs.Add("proof_entries", c.ProofEntries, "is less than 1024", "use 1048576")
+	}
 	if c.AllowedEvents != "info" && c.AllowedEvents != "debug" {
 		vs.Add("allowed_events", c.AllowedEvents, "is no level for them", "write info or debug")
 	}
@@ -106,6 +109,9 @@ func (i *Issuer) validate(identity serve.Identity) (vs conf.Violations) {
 }
 
 func (i *Issuer) validateJWKSURL() (vs conf.Violations) {
+	if _, unix := serve.UnixPath(i.JWKSURL); unix {
+		return serve.ValidateAddress("jwks_url", i.JWKSURL, serve.Identity{})
+	}
 	u, err := url.Parse(i.JWKSURL)
 	switch {
 	case err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http":

@@ -148,7 +148,7 @@ func isTCP(address string) bool {
 // mutual TLS with that identity, and to names, where the address asks for it.
 func partAddress(cluster *clusterv3.Cluster, address, identity string) *corev3.Address {
 	if path, ok := serve.UnixPath(address); ok {
-		return &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: path}}}
+		return pipe(path)
 	}
 	at, err := splitHostPort(address)
 	if err != nil {

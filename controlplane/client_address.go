@@ -35,12 +35,17 @@ func (in *Inputs) proxied(l *listenerv3.Listener) *listenerv3.Listener {
 	if len(in.Gateway.ProxyProtocol) == 0 {
 		return l
 	}
-	l.ListenerFilters = []*listenerv3.ListenerFilter{{
+	header := &listenerv3.ListenerFilter{
 		Name:       "envoy.filters.listener.proxy_protocol",
 		ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: pack(&proxyv3.ProxyProtocol{})},
-	}}
+	}
+	// In front of what reads the bytes after it.
+	l.ListenerFilters = append([]*listenerv3.ListenerFilter{header}, l.ListenerFilters...)
 	for _, chain := range l.FilterChains {
-		chain.FilterChainMatch = &listenerv3.FilterChainMatch{DirectSourcePrefixRanges: in.cidrs(in.Gateway.ProxyProtocol)}
+		if chain.FilterChainMatch == nil {
+			chain.FilterChainMatch = &listenerv3.FilterChainMatch{}
+		}
+		chain.FilterChainMatch.DirectSourcePrefixRanges = in.cidrs(in.Gateway.ProxyProtocol)
 	}
 	return l
 }

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"gatehouse.dev/gatehouse/envoy"
+	"gatehouse.dev/gatehouse/internal/serve"
 )
 
 const (
@@ -36,7 +37,7 @@ func (in *Inputs) clusters() map[string]*clusterv3.Cluster {
 		all[rateLimitCluster] = in.limiters()
 	}
 	if in.Gateway.hasIssuer() {
-		all[issuerCluster] = backendCluster(issuerCluster, in.Gateway.Issuer.URL, nil)
+		all[issuerCluster] = in.toIssuer()
 	}
 	for name, service := range in.Gateway.Services {
 		// Others reach what has a sidecar only where they have a route to it.
@@ -45,6 +46,17 @@ func (in *Inputs) clusters() map[string]*clusterv3.Cluster {
 		}
 	}
 	return all
+}
+
+// toIssuer leads to the issuer, over its socket where it has one.
+func (in *Inputs) toIssuer() *clusterv3.Cluster {
+	path, unix := serve.UnixPath(in.Gateway.Issuer.URL)
+	if !unix {
+		return backendCluster(issuerCluster, in.Gateway.Issuer.URL, nil)
+	}
+	cluster := newCluster(issuerCluster, httpVersion(backend{}))
+	cluster.LoadAssignment.Endpoints = endpoints(pipe(path))
+	return cluster
 }
 
 // addService adds the way to a service, unless the service was revoked: without
@@ -155,6 +167,10 @@ func endpoints(addresses ...*corev3.Address) []*endpointv3.LocalityLbEndpoints {
 		hosts[i] = &endpointv3.LbEndpoint{HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: a}}}
 	}
 	return []*endpointv3.LocalityLbEndpoints{{LbEndpoints: hosts}}
+}
+
+func pipe(path string) *corev3.Address {
+	return &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: path}}}
 }
 
 func socket(host string, port uint32) *corev3.Address {

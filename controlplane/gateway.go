@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"gatehouse.dev/gatehouse/internal/conf"
+	"gatehouse.dev/gatehouse/internal/serve"
 )
 
 // Gateway is what Envoy does, `gateway:` in gatehouse.yaml: the one part that
@@ -18,6 +19,11 @@ type Gateway struct {
 	// The URL that clients know this gateway by, https://HOST[:PORT]. Default:
 	// https://localhost:8443.
 	PublicURL string `yaml:"public_url"`
+	// The name of a second host of the gateway, at the same port, where clients
+	// show a certificate (mutual TLS, RFC 8705); the edge's certificate must name
+	// it as well. Clients prove themselves to the issuer there, and use tokens
+	// that are bound to their certificate. Default: none.
+	MTLSHost string `yaml:"mtls_host"`
 	// The certificate of the edge. Default: tls/edge.crt and tls/edge.key in
 	// data_dir.
 	TLS TLS `yaml:"tls"`
@@ -78,8 +84,9 @@ type TLS struct {
 // IssuerBackend says where the gateway finds the issuer, whose own paths
 // (/oauth/… and two below /.well-known) it then serves.
 type IssuerBackend struct {
-	// http://127.0.0.1:PORT or https://HOST[:PORT]. Default: the issuer of this
-	// file, at its `issuer.listen`; where there is none, no such paths.
+	// unix:PATH, http://127.0.0.1:PORT or https://HOST[:PORT]. Default: the
+	// issuer of this file, at its `issuer.listen`; where there is none, no such
+	// paths.
 	URL string `yaml:"url"`
 	// Paths of the issuer that only some networks may reach, such as those for
 	// administrators; the first that matches counts. Default: none.
@@ -113,6 +120,11 @@ type Route struct {
 	// A Rego package that must allow the request as well as the scopes. Default:
 	// none.
 	Policy string `yaml:"policy"`
+	// What tokens must be bound to: `any` (to nothing), `required` (a DPoP key or
+	// a TLS certificate), `dpop` or `mtls`. What a token is bound to has to be
+	// proven in any case. Danger: with `any`, an unbound token that was stolen is
+	// good. Default: any.
+	TokenBinding TokenBinding `yaml:"token_binding"`
 	// Whether revocations must be known to the last 30s. Default: false.
 	Sensitive bool `yaml:"sensitive"`
 	// How old the knowledge of revocations may be, up to 720h. Default: 30s
@@ -154,6 +166,7 @@ func (g *Gateway) SetDefaults(dataDir string) {
 	conf.Default(&g.PublicURL, defaultPublicURL)
 	conf.Default(&g.TLS.Certificate, conf.Path(filepath.Join(dataDir, "tls", "edge.crt")))
 	conf.Default(&g.TLS.Key, conf.Path(filepath.Join(dataDir, "tls", "edge.key")))
+	g.Issuer.URL = serve.Absolute(dataDir, g.Issuer.URL)
 	conf.Default(&g.RevocationMaxAge, defaultMaxAge)
 	if g.HSTSMaxAge == nil {
 		age := defaultHSTS

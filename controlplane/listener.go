@@ -7,6 +7,7 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	authzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
 )
@@ -22,11 +23,17 @@ const (
 // edgeListener is HTTPS. What routes demand is not in it: its edits drain
 // connections.
 func (in *Inputs) edgeListener() *listenerv3.Listener {
+	edge := listen(edgeListener, in.Gateway.Listen, in.edgeManager(edgeListener, checkFilter()), edgeTLS())
+	in.addMutual(edge)
+	return in.proxied(edge)
+}
+
+func (in *Inputs) edgeManager(stats string, check *authzv3.ExtAuthz) *hcmv3.HttpConnectionManager {
 	filters := slices.Concat(
 		[]*hcmv3.HttpFilter{onDemand(limitHeaders, headerFilter())},
 		networkFilters(),
 		in.addressLimits(),
-		[]*hcmv3.HttpFilter{filter(extAuthz, checkFilter())},
+		[]*hcmv3.HttpFilter{filter(extAuthz, check)},
 		in.callerLimits(),
 		in.sharedFilter(),
 		[]*hcmv3.HttpFilter{
@@ -35,10 +42,10 @@ func (in *Inputs) edgeListener() *listenerv3.Listener {
 			filter(routerFilter, router()),
 		},
 	)
-	manager := connectionManager(edgeListener, edgeRoutes, filters...)
+	manager := connectionManager(stats, edgeRoutes, filters...)
 	in.clientAddress(manager)
 	manager.LocalReplyConfig = problems()
-	return in.proxied(listen(edgeListener, in.Gateway.Listen, manager, edgeTLS()))
+	return manager
 }
 
 // redirectListener is plain HTTP, which only ever redirects to HTTPS.
@@ -56,13 +63,17 @@ func listen(name, address string, manager *hcmv3.HttpConnectionManager, tls *cor
 		Name:                          name,
 		Address:                       socket(host, uint32(n)),
 		PerConnectionBufferLimitBytes: number(bufferLimit),
-		FilterChains: []*listenerv3.FilterChain{{
-			TransportSocket:               tls,
-			TransportSocketConnectTimeout: seconds(handshakeTimeout),
-			Filters: []*listenerv3.Filter{{
-				Name:       "envoy.filters.network.http_connection_manager",
-				ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: pack(manager)},
-			}},
+		FilterChains:                  []*listenerv3.FilterChain{chainOf(manager, tls)},
+	}
+}
+
+func chainOf(manager *hcmv3.HttpConnectionManager, tls *corev3.TransportSocket) *listenerv3.FilterChain {
+	return &listenerv3.FilterChain{
+		TransportSocket:               tls,
+		TransportSocketConnectTimeout: seconds(handshakeTimeout),
+		Filters: []*listenerv3.Filter{{
+			Name:       "envoy.filters.network.http_connection_manager",
+			ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: pack(manager)},
 		}},
 	}
 }

@@ -3,6 +3,7 @@ package controlplane
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -131,6 +132,9 @@ func (in *Inputs) route(r *Route) *routev3.Route {
 		route.TypedPerFilterConfig[cookieFilter] = keepCookies()
 	} else {
 		route.RequestHeadersToRemove = clientCredentials
+	}
+	if in.Gateway.MTLSHost != "" { // elsewhere the manager takes it off
+		route.RequestHeadersToRemove = append(slices.Clip(route.RequestHeadersToRemove), certificateHeader)
 	}
 	return route
 }

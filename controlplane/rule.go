@@ -76,10 +76,10 @@ func edgeRule(g *Gateway, r *Route, trustDomain string) *rulev1.Rule {
 		Issuers:            ordered(g.issuersOf(r)),
 		Audience:           g.audienceOf(r),
 		Scopes:             ordered(r.Scopes),
-		TokenSources:       []rulev1.TokenSource{rulev1.TokenSource_TOKEN_SOURCE_AUTHORIZATION_BEARER},
 		Policy:             r.Policy,
 		RevocationMaxAgeMs: milliseconds(g.maxAgeOf(r)),
 	}
+	g.bind(rule, r.TokenBinding)
 	if g.Services[r.Service].Sidecar != nil {
 		rule.AssertionAudience = envoy.ServiceIdentity(trustDomain, r.Service)
 	}

@@ -25,6 +25,7 @@ func (g *Gateway) Validate() (vs conf.Violations) {
 		}
 	}
 	vs.AddUnder("", originURL("public_url", g.PublicURL, "https"))
+	vs.AddUnder("", g.validateMTLS())
 	vs.AddUnder("tls", g.TLS.validate())
 	if age := g.HSTSMaxAge; age != nil && (*age < 0 || *age%time.Second != 0) {
 		vs.Add("hsts_max_age", *age, "is not in whole seconds", "write such as 8760h, or 0s for no header")
@@ -50,7 +51,9 @@ func (t TLS) validate() (vs conf.Violations) {
 }
 
 func (g *Gateway) validateIssuer() (vs conf.Violations) {
-	if g.hasIssuer() {
+	if path, unix := serve.UnixPath(g.Issuer.URL); unix {
+		vs.AddUnder("issuer", serve.ValidateAddress("url", "unix:"+path, serve.Identity{}))
+	} else if g.hasIssuer() {
 		vs.AddUnder("issuer", Service{URL: g.Issuer.URL}.validate(false))
 	}
 	return vs

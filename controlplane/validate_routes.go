@@ -53,6 +53,7 @@ func (g *Gateway) validateRoute(r *Route) (vs conf.Violations) {
 	if len(r.Issuers) > 0 {
 		vs.AddUnder("", issuers("issuers", r.Issuers))
 	}
+	vs.AddUnder("", r.validateBinding(g.MTLSHost != ""))
 	return append(vs, r.validateDemands()...)
 }
 
@@ -87,7 +88,7 @@ func (r *Route) validatePublic() (vs conf.Violations) {
 		set bool
 	}{
 		{"audience", r.Audience != ""}, {"issuers", len(r.Issuers) > 0}, {"scopes", len(r.Scopes) > 0},
-		{"policy", r.Policy != ""}, {"sensitive", r.Sensitive}, {"revocation_max_age", r.RevocationMaxAge != nil},
+		{"policy", r.Policy != ""}, {"token_binding", r.TokenBinding != ""}, {"sensitive", r.Sensitive}, {"revocation_max_age", r.RevocationMaxAge != nil},
 	} {
 		if demand.set {
 			vs.Add(demand.key, nil, "is set on a public route, where nothing is checked", "remove it, or remove public")

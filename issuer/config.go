@@ -19,7 +19,7 @@ type Config struct {
 	// Where Envoy leads to (plain HTTP): unix:PATH, a 0600 socket, or a loopback
 	// address. Danger: throttling believes the X-Forwarded-For that comes from
 	// there, and any process of this machine can reach a loopback address.
-	// Default: 127.0.0.1:9400.
+	// Default: unix:run/issuer.sock in data_dir.
 	Listen string `yaml:"listen"`
 	// Where authorizers follow revocations (gRPC): unix:PATH, a 0600 socket, or
 	// HOST:PORT, which needs `identity`. Default: unix:run/feed.sock in data_dir.
@@ -155,7 +155,8 @@ type API struct {
 // SetDefaults fills what is empty; sockets and files go below dataDir.
 func (c *Config) SetDefaults(dataDir string) {
 	conf.Default(&c.URL, "https://localhost:8443")
-	conf.Default(&c.Listen, "127.0.0.1:9400")
+	conf.Default(&c.Listen, "unix:run/issuer.sock")
+	c.Listen = serve.Absolute(dataDir, c.Listen)
 	conf.Default(&c.FeedListen, "unix:run/feed.sock")
 	conf.Default(&c.AdminSocket, "unix:run/admin.sock")
 	conf.Default(&c.Database, conf.Path(filepath.Join(dataDir, "issuer.db")))

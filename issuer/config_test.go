@@ -27,7 +27,7 @@ func TestDefaults(t *testing.T) {
 		t.Error(vs)
 	}
 	got := []string{c.URL, c.Listen, c.FeedListen, c.AdminSocket, string(c.Database), string(c.KeyEncryptionKey), c.Telemetry}
-	want := []string{"https://localhost:8443", "127.0.0.1:9400", "unix:/data/feed.sock", "unix:/data/run/admin.sock", "/elsewhere.db", "/data/keys/issuer.kek", "127.0.0.1:9491"}
+	want := []string{"https://localhost:8443", "unix:/data/run/issuer.sock", "unix:/data/feed.sock", "unix:/data/run/admin.sock", "/elsewhere.db", "/data/keys/issuer.kek", "127.0.0.1:9491"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

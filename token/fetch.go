@@ -30,10 +30,17 @@ func newClient(config RemoteConfig) *http.Client {
 	if !config.AllowInternal {
 		dialer.Control = OnlyPublic
 	}
+	dial := dialer.DialContext
+	if config.Socket != "" {
+		// A path that an operator wrote, and no address that others could choose.
+		dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "unix", config.Socket)
+		}
+	}
 	return &http.Client{
 		Timeout: fetchTimeout,
 		Transport: &http.Transport{
-			DialContext:            dialer.DialContext,
+			DialContext:            dial,
 			TLSClientConfig:        &tls.Config{RootCAs: config.RootCAs, MinVersion: tls.VersionTLS12},
 			TLSHandshakeTimeout:    dialTimeout,
 			MaxResponseHeaderBytes: maxHeaders,

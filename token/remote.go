@@ -24,6 +24,9 @@ type RemoteConfig struct {
 	// that are not public, and be http. Danger: whoever can change the name's
 	// address then makes us fetch from inside.
 	AllowInternal bool
+	// Socket is the path of a Unix socket that the server listens on; URL then
+	// says only what to ask for. Default: none.
+	Socket string
 	// RootCAs verify the server. Default: the system's.
 	RootCAs *x509.CertPool
 	// MaxAge is how old the last good set may be. Default: 24h.

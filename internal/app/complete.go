@@ -100,7 +100,17 @@ func (c *Config) completeIssuer(dir string) {
 	conf.Default(&c.Issuer.URL, c.Gateway.PublicURL)
 	c.Issuer.SetDefaults(dir)
 	conf.Default(&c.Gateway.PublicURL, c.Issuer.URL)
-	conf.Default(&c.Gateway.Issuer.URL, "http://"+c.Issuer.Listen)
+	conf.Default(&c.Issuer.MTLSURL, c.Gateway.MTLSURL())
+	conf.Default(&c.Gateway.Issuer.URL, fetchedAt(c.Issuer.Listen, ""))
+}
+
+// fetchedAt is how the others reach a path of the issuer: over its socket, where
+// that is all they need to know, or by a URL.
+func fetchedAt(listen, path string) string {
+	if _, unix := serve.UnixPath(listen); unix {
+		return listen
+	}
+	return "http://" + listen + path
 }
 
 // completeAuthz lets the authorizer trust the site's issuer, directly and not
@@ -109,7 +119,7 @@ func (c *Config) completeAuthz(dir string) {
 	if c.Issuer != nil && len(c.Authz.Issuers) == 0 {
 		c.Authz.Issuers = []authz.Issuer{{
 			Issuer:        c.Issuer.URL,
-			JWKSURL:       "http://" + c.Issuer.Listen + "/oauth/keys",
+			JWKSURL:       fetchedAt(c.Issuer.Listen, "/oauth/keys"),
 			Algorithms:    c.Issuer.AccessTokenAlgorithms(),
 			AllowInternal: true,
 			Feed:          c.Issuer.FeedListen,

@@ -57,9 +57,10 @@ func TestDefaultsFitTogether(t *testing.T) {
 	want := map[string][2]string{
 		"data_dir":             {data, string(c.DataDir)},
 		"issuer.url":           {"https://localhost:8443", c.Issuer.URL},
-		"gateway.issuer.url":   {"http://" + c.Issuer.Listen, c.Gateway.Issuer.URL},
+		"gateway.issuer.url":   {c.Issuer.Listen, c.Gateway.Issuer.URL},
+		"issuer.listen":        {"unix:" + filepath.Join(data, "run", "issuer.sock"), c.Issuer.Listen},
 		"authz issuer":         {c.Issuer.URL, c.Authz.Issuers[0].Issuer},
-		"authz jwks":           {"http://" + c.Issuer.Listen + "/oauth/keys", c.Authz.Issuers[0].JWKSURL},
+		"authz jwks":           {c.Issuer.Listen, c.Authz.Issuers[0].JWKSURL},
 		"authz feed":           {c.Issuer.FeedListen, c.Authz.Issuers[0].Feed},
 		"authz feed socket":    {"unix:" + filepath.Join(data, "run", "feed.sock"), c.Authz.Issuers[0].Feed},
 		"controlplane.authz":   {c.Authz.Listen, c.ControlPlane.Authz[0]},

@@ -118,6 +118,9 @@ func (c *Config) hosts() []string {
 	if u, err := url.Parse(c.Gateway.PublicURL); err == nil && u.Hostname() != "" && !slices.Contains(hosts, u.Hostname()) {
 		hosts = append(hosts, u.Hostname())
 	}
+	if c.Gateway.MTLSHost != "" {
+		hosts = append(hosts, c.Gateway.MTLSHost)
+	}
 	return hosts
 }
 

@@ -178,8 +178,8 @@ func TestAnotherPartsEditNeedsARestart(t *testing.T) {
 	edited = strings.Replace(edited, "path: /", "path: /new", 1)
 	rename(t, path, edited)
 	applied := receive(t, told.applied, "the gateway's share")
-	if applied.Routes[0].Path != "/new" || applied.Issuer.URL != "http://127.0.0.1:9400" {
-		t.Errorf("applied %v with the issuer at %s, which still runs on 9400", paths(applied), applied.Issuer.URL)
+	if applied.Routes[0].Path != "/new" || !strings.HasSuffix(applied.Issuer.URL, "/run/issuer.sock") {
+		t.Errorf("applied %v with the issuer at %s, which still runs on its socket", paths(applied), applied.Issuer.URL)
 	}
 	if said := log.String(); !strings.Contains(said, "issuer.listen") || !strings.Contains(said, "restart") || !strings.Contains(said, "parts=\"[issuer authz]\"") {
 		t.Errorf("the log does not say what to restart:\n%s", said)

@@ -24,6 +24,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// TokenBinding is what a token can be bound to (cnf, RFC 7800).
+type TokenBinding int32
+
+const (
+	// Unset or unknown: denies.
+	TokenBinding_TOKEN_BINDING_UNSPECIFIED TokenBinding = 0
+	// A key that signs DPoP proofs (RFC 9449 §6).
+	TokenBinding_TOKEN_BINDING_DPOP TokenBinding = 1
+	// The client's TLS certificate (RFC 8705 §3).
+	TokenBinding_TOKEN_BINDING_CERTIFICATE TokenBinding = 2
+)
+
+// Enum value maps for TokenBinding.
+var (
+	TokenBinding_name = map[int32]string{
+		0: "TOKEN_BINDING_UNSPECIFIED",
+		1: "TOKEN_BINDING_DPOP",
+		2: "TOKEN_BINDING_CERTIFICATE",
+	}
+	TokenBinding_value = map[string]int32{
+		"TOKEN_BINDING_UNSPECIFIED": 0,
+		"TOKEN_BINDING_DPOP":        1,
+		"TOKEN_BINDING_CERTIFICATE": 2,
+	}
+)
+
+func (x TokenBinding) Enum() *TokenBinding {
+	p := new(TokenBinding)
+	*p = x
+	return p
+}
+
+func (x TokenBinding) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (TokenBinding) Descriptor() protoreflect.EnumDescriptor {
+	return file_gatehouse_rule_v1_rule_proto_enumTypes[0].Descriptor()
+}
+
+func (TokenBinding) Type() protoreflect.EnumType {
+	return &file_gatehouse_rule_v1_rule_proto_enumTypes[0]
+}
+
+func (x TokenBinding) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use TokenBinding.Descriptor instead.
+func (TokenBinding) EnumDescriptor() ([]byte, []int) {
+	return file_gatehouse_rule_v1_rule_proto_rawDescGZIP(), []int{0}
+}
+
 // TokenSource is a place of a request that may hold the access token.
 type TokenSource int32
 
@@ -65,11 +118,11 @@ func (x TokenSource) String() string {
 }
 
 func (TokenSource) Descriptor() protoreflect.EnumDescriptor {
-	return file_gatehouse_rule_v1_rule_proto_enumTypes[0].Descriptor()
+	return file_gatehouse_rule_v1_rule_proto_enumTypes[1].Descriptor()
 }
 
 func (TokenSource) Type() protoreflect.EnumType {
-	return &file_gatehouse_rule_v1_rule_proto_enumTypes[0]
+	return &file_gatehouse_rule_v1_rule_proto_enumTypes[1]
 }
 
 func (x TokenSource) Number() protoreflect.EnumNumber {
@@ -78,7 +131,7 @@ func (x TokenSource) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TokenSource.Descriptor instead.
 func (TokenSource) EnumDescriptor() ([]byte, []int) {
-	return file_gatehouse_rule_v1_rule_proto_rawDescGZIP(), []int{0}
+	return file_gatehouse_rule_v1_rule_proto_rawDescGZIP(), []int{1}
 }
 
 // Rule is everything the authorizer must know of the route that Envoy matched.
@@ -113,9 +166,18 @@ type Rule struct {
 	Peers []string `protobuf:"bytes,11,rep,name=peers,proto3" json:"peers,omitempty"`
 	// The SPIFFE id of the service that calls, on its sidecar's outbound routes;
 	// empty elsewhere. It becomes the actor of the next assertion.
-	Acting        string `protobuf:"bytes,12,opt,name=acting,proto3" json:"acting,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Acting string `protobuf:"bytes,12,opt,name=acting,proto3" json:"acting,omitempty"`
+	// The origins (https://HOST[:PORT]) by which clients know the gateway: a DPoP
+	// proof's htu begins with one of them. Required where DPoP is a token source.
+	Origins []string `protobuf:"bytes,30,rep,name=origins,proto3" json:"origins,omitempty"`
+	// What a token must be bound to: to one of these at least; empty: to nothing.
+	// Whatever a token is bound to has to be proven in any case.
+	Bindings []TokenBinding `protobuf:"varint,31,rep,packed,name=bindings,proto3,enum=gatehouse.rule.v1.TokenBinding" json:"bindings,omitempty"`
+	// Whether the certificate of the request's TLS peer proves tokens that are
+	// bound to it; without it they are refused.
+	PeerCertificate bool `protobuf:"varint,32,opt,name=peer_certificate,json=peerCertificate,proto3" json:"peer_certificate,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Rule) Reset() {
@@ -232,6 +294,27 @@ func (x *Rule) GetActing() string {
 	return ""
 }
 
+func (x *Rule) GetOrigins() []string {
+	if x != nil {
+		return x.Origins
+	}
+	return nil
+}
+
+func (x *Rule) GetBindings() []TokenBinding {
+	if x != nil {
+		return x.Bindings
+	}
+	return nil
+}
+
+func (x *Rule) GetPeerCertificate() bool {
+	if x != nil {
+		return x.PeerCertificate
+	}
+	return false
+}
+
 // SignedRule is the form in which a Rule travels: base64url without padding in
 // context_extensions["gatehouse-rule"].
 type SignedRule struct {
@@ -301,7 +384,7 @@ var File_gatehouse_rule_v1_rule_proto protoreflect.FileDescriptor
 
 const file_gatehouse_rule_v1_rule_proto_rawDesc = "" +
 	"\n" +
-	"\x1cgatehouse/rule/v1/rule.proto\x12\x11gatehouse.rule.v1\"\x9a\x03\n" +
+	"\x1cgatehouse/rule/v1/rule.proto\x12\x11gatehouse.rule.v1\"\x9c\x04\n" +
 	"\x04Rule\x12\x14\n" +
 	"\x05route\x18\x01 \x01(\tR\x05route\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x12'\n" +
@@ -315,12 +398,19 @@ const file_gatehouse_rule_v1_rule_proto_rawDesc = "" +
 	"\x12assertion_audience\x18\n" +
 	" \x01(\tR\x11assertionAudience\x12\x14\n" +
 	"\x05peers\x18\v \x03(\tR\x05peers\x12\x16\n" +
-	"\x06acting\x18\f \x01(\tR\x06acting\"U\n" +
+	"\x06acting\x18\f \x01(\tR\x06acting\x12\x18\n" +
+	"\aorigins\x18\x1e \x03(\tR\aorigins\x12;\n" +
+	"\bbindings\x18\x1f \x03(\x0e2\x1f.gatehouse.rule.v1.TokenBindingR\bbindings\x12)\n" +
+	"\x10peer_certificate\x18  \x01(\bR\x0fpeerCertificate\"U\n" +
 	"\n" +
 	"SignedRule\x12\x12\n" +
 	"\x04rule\x18\x01 \x01(\fR\x04rule\x12\x1c\n" +
 	"\tsignature\x18\x02 \x01(\fR\tsignature\x12\x15\n" +
-	"\x06key_id\x18\x03 \x01(\fR\x05keyId*\x93\x01\n" +
+	"\x06key_id\x18\x03 \x01(\fR\x05keyId*d\n" +
+	"\fTokenBinding\x12\x1d\n" +
+	"\x19TOKEN_BINDING_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12TOKEN_BINDING_DPOP\x10\x01\x12\x1d\n" +
+	"\x19TOKEN_BINDING_CERTIFICATE\x10\x02*\x93\x01\n" +
 	"\vTokenSource\x12\x1c\n" +
 	"\x18TOKEN_SOURCE_UNSPECIFIED\x10\x00\x12%\n" +
 	"!TOKEN_SOURCE_AUTHORIZATION_BEARER\x10\x01\x12\x1a\n" +
@@ -339,20 +429,22 @@ func file_gatehouse_rule_v1_rule_proto_rawDescGZIP() []byte {
 	return file_gatehouse_rule_v1_rule_proto_rawDescData
 }
 
-var file_gatehouse_rule_v1_rule_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_gatehouse_rule_v1_rule_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
 var file_gatehouse_rule_v1_rule_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_gatehouse_rule_v1_rule_proto_goTypes = []any{
-	(TokenSource)(0),   // 0: gatehouse.rule.v1.TokenSource
-	(*Rule)(nil),       // 1: gatehouse.rule.v1.Rule
-	(*SignedRule)(nil), // 2: gatehouse.rule.v1.SignedRule
+	(TokenBinding)(0),  // 0: gatehouse.rule.v1.TokenBinding
+	(TokenSource)(0),   // 1: gatehouse.rule.v1.TokenSource
+	(*Rule)(nil),       // 2: gatehouse.rule.v1.Rule
+	(*SignedRule)(nil), // 3: gatehouse.rule.v1.SignedRule
 }
 var file_gatehouse_rule_v1_rule_proto_depIdxs = []int32{
-	0, // 0: gatehouse.rule.v1.Rule.token_sources:type_name -> gatehouse.rule.v1.TokenSource
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	1, // 0: gatehouse.rule.v1.Rule.token_sources:type_name -> gatehouse.rule.v1.TokenSource
+	0, // 1: gatehouse.rule.v1.Rule.bindings:type_name -> gatehouse.rule.v1.TokenBinding
+	2, // [2:2] is the sub-list for method output_type
+	2, // [2:2] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_gatehouse_rule_v1_rule_proto_init() }
@@ -365,7 +457,7 @@ func file_gatehouse_rule_v1_rule_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gatehouse_rule_v1_rule_proto_rawDesc), len(file_gatehouse_rule_v1_rule_proto_rawDesc)),
-			NumEnums:      1,
+			NumEnums:      2,
 			NumMessages:   2,
 			NumExtensions: 0,
 			NumServices:   0,
