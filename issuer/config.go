@@ -100,6 +100,8 @@ type Config struct {
 	Roles map[string][]string `yaml:"roles"`
 	// Who may exchange which tokens for others (RFC 8693). Default: nobody.
 	TokenExchange []TokenExchange `yaml:"token_exchange"`
+	// Other issuers that may vouch for clients (RFC 7523 §2.1). Default: none.
+	AssertionIssuers []AssertionIssuer `yaml:"assertion_issuers"`
 }
 
 // KeySchedule is the life of signing keys: next (published) → active → retired.

@@ -82,6 +82,16 @@ func TestValidate(t *testing.T) {
 		{"apis[1].scopes", func(c *Config) { c.APIs[1].Scopes = nil; c.Roles = nil }},
 		{"roles.customer[1]", func(c *Config) { c.Roles["customer"][1] = "read:nothing" }},
 		{"roles", func(c *Config) { c.Roles["a,b"] = nil }},
+		{"assertion_issuers[0].issuer", vouchedBy(func(a *AssertionIssuer) { a.Issuer = "" })},
+		{"assertion_issuers[0].issuer", func(c *Config) { vouchedBy(func(a *AssertionIssuer) { a.Issuer = c.URL })(c) }},
+		{"assertion_issuers[0].jwks_url", vouchedBy(func(a *AssertionIssuer) { a.JWKSURL = "" })},
+		{"assertion_issuers[0].jwks_url", vouchedBy(func(a *AssertionIssuer) { a.JWKSFile = "x" })},
+		{"assertion_issuers[0].jwks_url", vouchedBy(func(a *AssertionIssuer) { a.JWKSURL = "http://ci.example/jwks" })},
+		{"assertion_issuers[0].jwks_url", vouchedBy(func(a *AssertionIssuer) { a.JWKSURL = "https://user@ci.example/jwks" })},
+		{"assertion_issuers[0].algorithms[0]", vouchedBy(func(a *AssertionIssuer) { a.Algorithms = []string{"HS256"} })},
+		{"assertion_issuers[0].max_lifetime", vouchedBy(func(a *AssertionIssuer) { a.MaxLifetime = 2 * time.Hour })},
+		{"assertion_issuers[0].subjects", vouchedBy(func(a *AssertionIssuer) { a.Subjects = nil })},
+		{"assertion_issuers[0].subjects", vouchedBy(func(a *AssertionIssuer) { a.Subjects = map[string]string{"x": ""} })},
 		{"token_exchange[0].client", exchangeOf(func(e *TokenExchange) { e.Client = "" })},
 		{"token_exchange[0].subject_audience", exchangeOf(func(e *TokenExchange) { e.SubjectAudience = "https://other.example" })},
 		{"token_exchange[0].target", exchangeOf(func(e *TokenExchange) { e.Target, e.Scopes = "", nil })},
@@ -108,6 +118,15 @@ func TestValidate(t *testing.T) {
 		if len(vs) != 1 || vs[0].Key != row.key || vs[0].Remedy == "" {
 			t.Errorf("%s: reported %v", row.key, vs)
 		}
+	}
+}
+
+// vouchedBy adds a sound issuer of assertions, changed.
+func vouchedBy(change func(*AssertionIssuer)) func(*Config) {
+	return func(c *Config) {
+		a := AssertionIssuer{Issuer: "https://ci.example", JWKSURL: "https://ci.example/jwks", Subjects: map[string]string{"repo": "robot"}}
+		change(&a)
+		c.AssertionIssuers = []AssertionIssuer{a}
 	}
 }
 

@@ -1,12 +1,18 @@
 package issuer
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"mime"
 	"net/http"
 	"slices"
+	"strconv"
+	"strings"
 
+	"gatehouse.dev/gatehouse/issuer/keys"
 	"gatehouse.dev/gatehouse/issuer/store"
 	"gatehouse.dev/gatehouse/token"
 )
@@ -36,7 +42,47 @@ func (s *server) introspect(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	w.Header().Add("Vary", "Accept")
+	if accepts(r, typeIntrospection) {
+		return s.writeIntrospection(r.Context(), w, client, answer)
+	}
 	writeJSON(w, http.StatusOK, answer)
+	return nil
+}
+
+// typeIntrospection is the media type of an answer that is a JWT; its typ is
+// the same without "application/" (RFC 9701 §4 and §5).
+const typeIntrospection = "application/token-introspection+jwt"
+
+// accepts tells whether a request asks for exactly this media type (RFC 9110
+// §12.5.1). A wildcard is content with JSON.
+func accepts(r *http.Request, media string) bool {
+	for part := range strings.SplitSeq(strings.Join(r.Header["Accept"], ","), ",") {
+		got, parameters, err := mime.ParseMediaType(part)
+		weight, fault := strconv.ParseFloat(cmp.Or(parameters["q"], "1"), 64)
+		if err == nil && fault == nil && got == media && weight > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// writeIntrospection answers with a JWT for the one who asked (RFC 9701 §5). It
+// has neither sub nor exp, so that it cannot pass for an access token.
+func (s *server) writeIntrospection(ctx context.Context, w http.ResponseWriter, client store.Client, answer *introspection) error {
+	claims, err := json.Marshal(map[string]any{
+		"iss": s.config.URL, "aud": client.ID, "iat": s.now().Unix(), "token_introspection": answer,
+	})
+	if err != nil {
+		return fmt.Errorf("encoding an introspection: %w", err)
+	}
+	signed, err := s.keys.Sign(ctx, keys.ES256, strings.TrimPrefix(typeIntrospection, "application/"), claims)
+	if err != nil {
+		return fmt.Errorf("signing an introspection: %w", err)
+	}
+	w.Header().Set("Content-Type", typeIntrospection)
+	w.WriteHeader(http.StatusOK)
+	w.Write([]byte(signed))
 	return nil
 }
 

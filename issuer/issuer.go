@@ -108,6 +108,7 @@ func (i *Issuer) Run(ctx context.Context) (err error) {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.keys.Run(ctx) })
 	group.Go(func() error { return s.audit.journal.Run(ctx) })
+	group.Go(func() error { return s.vouchers.Run(ctx) })
 	group.Go(func() error { return store.NewSweeper(s.store, s.logger).Run(ctx) })
 	group.Go(func() error { return s.feed.Run(ctx) })
 	group.Go(func() error { return s.logouts.Run(ctx) })

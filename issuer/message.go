@@ -25,6 +25,7 @@ const (
 	grantClientCredentials = string(oidc.GrantTypeClientCredentials)
 	grantTokenExchange     = string(oidc.GrantTypeTokenExchange)
 	grantDeviceCode        = string(oidc.GrantTypeDeviceCode)
+	grantJWTBearer         = string(oidc.GrantTypeBearer)
 )
 
 // metadata is the provider's description: OpenID Connect Discovery §3 and
@@ -36,6 +37,8 @@ type metadata struct {
 	// OpenID Connect Back-Channel Logout §2.1.
 	BackchannelLogout        bool `json:"backchannel_logout_supported"`
 	BackchannelLogoutSession bool `json:"backchannel_logout_session_supported"`
+	// RFC 9701 §7.
+	IntrospectionAlgorithms []string `json:"introspection_signing_alg_values_supported"`
 	proofMetadata
 }
 
@@ -43,7 +46,7 @@ type metadata struct {
 func describe(c Config, scopes []string, locales []string) metadata {
 	proven := named(authMethods(c))
 	methods := append(proven, oidc.AuthMethodNone)
-	return metadata{IssInResponse: true, BackchannelLogout: true, BackchannelLogoutSession: true, proofMetadata: describeProofs(c), DiscoveryConfiguration: &oidc.DiscoveryConfiguration{
+	return metadata{IssInResponse: true, IntrospectionAlgorithms: []string{keys.ES256}, BackchannelLogout: true, BackchannelLogoutSession: true, proofMetadata: describeProofs(c), DiscoveryConfiguration: &oidc.DiscoveryConfiguration{
 		Issuer:                                    c.URL,
 		AuthorizationEndpoint:                     c.URL + pathAuthorize,
 		TokenEndpoint:                             c.URL + pathToken,
@@ -86,6 +89,9 @@ func (c *Config) grantTypes() []oidc.GrantType {
 	types := []oidc.GrantType{oidc.GrantTypeCode, oidc.GrantTypeRefreshToken, oidc.GrantTypeClientCredentials, oidc.GrantTypeDeviceCode}
 	if len(c.TokenExchange) > 0 {
 		types = append(types, oidc.GrantTypeTokenExchange)
+	}
+	if len(c.AssertionIssuers) > 0 {
+		types = append(types, oidc.GrantTypeBearer)
 	}
 	return types
 }

@@ -41,6 +41,7 @@ type server struct {
 	refreshKey []byte
 	// userCodeKey keys the hashes of user codes.
 	userCodeKey    []byte
+	vouchers       vouchers
 	login          *login.Pages
 	feed           *feed.Server
 	admin          *admin.Service
@@ -83,6 +84,9 @@ func (i *Issuer) open(ctx context.Context) (opened *server, err error) {
 		return nil, err
 	}
 	if err := s.openKeys(ctx, kek, i.deps); err != nil {
+		return nil, err
+	}
+	if s.vouchers, err = newVouchers(c, i.deps); err != nil {
 		return nil, err
 	}
 	s.browserClients = (&browserOrigins{clients: s.store, now: s.now}).allows

@@ -14,7 +14,7 @@ func (s *server) token(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	now := s.now()
-	client, err := s.authenticate(r.Context(), r, f)
+	client, err := s.clientOf(r, f)
 	if err != nil {
 		return err
 	}
@@ -32,7 +32,7 @@ func (s *server) token(w http.ResponseWriter, r *http.Request) error {
 		response, err = s.redeem(ctx, client, f)
 	case grantRefreshToken:
 		response, err = s.refresh(ctx, client, f)
-	case grantClientCredentials:
+	case grantClientCredentials, grantJWTBearer:
 		response, err = s.clientCredentials(ctx, now, client, f)
 	case grantDeviceCode:
 		response, err = s.fetch(ctx, client, f)
@@ -53,7 +53,7 @@ func (s *server) token(w http.ResponseWriter, r *http.Request) error {
 func grantOf(client store.Client, f form) (string, error) {
 	grant := f.get("grant_type")
 	switch grant {
-	case grantAuthorizationCode, grantRefreshToken, grantClientCredentials, grantDeviceCode, grantTokenExchange:
+	case grantAuthorizationCode, grantRefreshToken, grantClientCredentials, grantDeviceCode, grantTokenExchange, grantJWTBearer:
 	case "":
 		return "", fail(codeInvalidRequest, "grant_type is missing")
 	default:
@@ -64,7 +64,7 @@ func grantOf(client store.Client, f form) (string, error) {
 	}
 	// A client without a secret would get tokens of its own for its mere name
 	// (RFC 6749 §4.4).
-	if (grant == grantClientCredentials || grant == grantTokenExchange) && client.Type != store.Confidential {
+	if slices.Contains([]string{grantClientCredentials, grantTokenExchange, grantJWTBearer}, grant) && client.Type != store.Confidential {
 		return "", fail(codeUnauthorizedClient, "the client may not use this grant type")
 	}
 	return grant, nil

@@ -57,6 +57,7 @@ func (c *Config) Validate() (vs conf.Violations) {
 	vs = append(vs, c.validateAPIs()...)
 	vs.AddUnder("registration", c.Registration.validate(newCatalog(*c).scopes))
 	vs = append(vs, c.validateExchanges()...)
+	vs = append(vs, c.validateVouchers()...)
 	return append(vs, c.validateRoles()...)
 }
 

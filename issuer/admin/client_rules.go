@@ -19,10 +19,11 @@ const (
 	refreshToken      = "refresh_token"
 	clientCredentials = "client_credentials"
 	deviceCode        = "urn:ietf:params:oauth:grant-type:device_code"    // RFC 8628 §3.4
+	jwtBearer         = "urn:ietf:params:oauth:grant-type:jwt-bearer"     // RFC 7523 §2.1
 	tokenExchange     = "urn:ietf:params:oauth:grant-type:token-exchange" // RFC 8693 §2.1
 )
 
-var grantTypes = []string{authorizationCode, refreshToken, clientCredentials, deviceCode, tokenExchange}
+var grantTypes = []string{authorizationCode, refreshToken, clientCredentials, deviceCode, tokenExchange, jwtBearer}
 
 const (
 	maxClientID     = 64
@@ -82,7 +83,7 @@ func checkGrants(vs *conf.Violations, c store.Client) {
 	if may(refreshToken) && !may(authorizationCode) && !may(deviceCode) {
 		vs.Add("grant_types", refreshToken, "has nothing to refresh", "add "+authorizationCode+" or "+deviceCode)
 	}
-	for _, grant := range []string{clientCredentials, tokenExchange} {
+	for _, grant := range []string{clientCredentials, tokenExchange, jwtBearer} {
 		if may(grant) && c.Type != store.Confidential {
 			vs.Add("grant_types", grant, "needs a secret", "make the client confidential")
 		}
