@@ -28,7 +28,8 @@ func (a *audit) issued(ctx context.Context, grantType, clientID string) {
 	a.logger.LogAttrs(ctx, slog.LevelInfo, "token issued", slog.String("event", "token"), slog.String("result", "success"),
 		slog.String("grant_type", grantType), slog.String("client_id", clientID))
 	switch grantType {
-	case grantAuthorizationCode, grantRefreshToken: // entered with the grant
+	case grantAuthorizationCode, grantRefreshToken, grantDeviceCode: // entered with the grant
+	case grantTokenExchange: // entered with its subject
 	default:
 		a.journal.Record(store.Event{
 			Name: store.EventToken, Result: store.Success, Client: clientID, Address: callerOf(ctx).address, Detail: grantType,
@@ -41,6 +42,10 @@ func (a *audit) exchanged(ctx context.Context, clientID string, subject *token.C
 	a.logger.LogAttrs(ctx, slog.LevelInfo, "token exchanged", slog.String("event", "exchange"), slog.String("result", "success"),
 		slog.String("client_id", clientID), slog.String("subject", subject.Subject()), slog.String("subject_jti", subject.ID()),
 		slog.String("target", target), slog.Any("scopes", scopes))
+	a.journal.Record(store.Event{
+		Name: store.EventToken, Result: store.Success, Client: clientID, Subject: subject.Subject(), Session: subject.SessionID(), Grant: subject.GrantID(),
+		Address: callerOf(ctx).address, Detail: grantTokenExchange + " " + target,
+	})
 }
 
 // refused records a request that a machine got an error for. 500s are ours and
@@ -66,7 +71,8 @@ var entered = map[string]bool{"token": true, "revoke": true, "introspect": true,
 // enterRefusal enters a refusal under the client that the request named. Who
 // failed to prove to be that client, or named none, is a stranger.
 func (a *audit) enterRefusal(ctx context.Context, endpoint string, f *failure) {
-	if !entered[endpoint] {
+	// A device that waits is told so every few seconds.
+	if !entered[endpoint] || f.code == codeAuthorizationPending || f.code == codeSlowDown {
 		return
 	}
 	c := callerOf(ctx)

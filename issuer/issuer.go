@@ -33,6 +33,7 @@ import (
 
 	"gatehouse.dev/gatehouse/internal/serve"
 	"gatehouse.dev/gatehouse/issuer/admin"
+	"gatehouse.dev/gatehouse/issuer/keys"
 	"gatehouse.dev/gatehouse/issuer/store"
 	adminv1 "gatehouse.dev/gatehouse/proto/gatehouse/admin/v1"
 )
@@ -43,6 +44,8 @@ type Deps struct {
 	// Registerer takes the metrics; it must be a prometheus.Gatherer too, for
 	// the telemetry listener shows what it gathers.
 	Registerer prometheus.Registerer
+	// KEK is the key-encryption key, where it does not come from the file.
+	KEK *keys.KEK
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 	// Identity is where the certificate for mutual TLS comes from; nil: the files

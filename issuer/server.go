@@ -68,9 +68,11 @@ func (i *Issuer) open(ctx context.Context) (opened *server, err error) {
 	if s.authorities, err = loadAuthorities(string(c.ClientAuthorities)); err != nil {
 		return nil, err
 	}
-	kek, err := openKEK(string(c.KeyEncryptionKey), string(c.Database))
-	if err != nil {
-		return nil, err
+	kek := i.deps.KEK
+	if kek == nil {
+		if kek, err = openKEK(string(c.KeyEncryptionKey), string(c.Database)); err != nil {
+			return nil, err
+		}
 	}
 	if s.store, err = openStore(c, kek, i.deps.Now); err != nil {
 		return nil, err
@@ -98,7 +100,7 @@ func (i *Issuer) open(ctx context.Context) (opened *server, err error) {
 func openKEK(path, database string) (*keys.KEK, error) {
 	if _, err := os.Stat(database); err == nil {
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("opening issuer.key_encryption_key: %q is missing, yet the database %q is sealed with it: restore it from a backup, or move the database away to begin anew", path, database)
+			return nil, fmt.Errorf("opening issuer.key_encryption_key: %q is missing, yet the database %q is sealed with it: restore it from a backup, give it in %s, or move the database away to begin anew", path, database, keys.KEKVariable)
 		}
 	}
 	if _, err := keys.EnsureKEK(path); err != nil {

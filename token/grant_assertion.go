@@ -116,4 +116,3 @@ func (g *GrantAssertion) checkTimes(rules GrantAssertionRules, now time.Time) er
 	}
 	return nil
 }
-

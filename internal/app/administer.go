@@ -47,7 +47,11 @@ func onDatabase(ctx context.Context, c *Config, work func(context.Context, admin
 	if err := c.Prepare([]Part{Issuer}, time.Now); err != nil {
 		return err
 	}
-	i, err := issuer.New(*c.Issuer, issuer.Deps{Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(), Now: time.Now})
+	kek, err := environmentKEK()
+	if err != nil {
+		return err
+	}
+	i, err := issuer.New(*c.Issuer, issuer.Deps{Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(), Now: time.Now, KEK: kek})
 	if err != nil {
 		return err
 	}

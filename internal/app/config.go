@@ -70,6 +70,10 @@ const maxFile = 8 << 20
 // Load reads, completes and validates a configuration. An error about its
 // content is an *Invalid with everything that is wrong.
 func Load(path string) (*Config, error) {
+	// Taken first: no process that is started from here on may inherit it.
+	if _, err := environmentKEK(); err != nil {
+		return nil, err
+	}
 	file, err := read(path)
 	if err != nil {
 		return nil, err

@@ -70,7 +70,11 @@ func (s *site) buildIssuer() error {
 	if err != nil {
 		return err
 	}
-	i, err := issuer.New(*s.config.Issuer, issuer.Deps{Logger: s.log(Issuer), Registerer: newRegistry(), Now: time.Now, Identity: identity})
+	kek, err := environmentKEK()
+	if err != nil {
+		return err
+	}
+	i, err := issuer.New(*s.config.Issuer, issuer.Deps{Logger: s.log(Issuer), Registerer: newRegistry(), Now: time.Now, Identity: identity, KEK: kek})
 	if err != nil {
 		return err
 	}

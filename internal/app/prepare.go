@@ -56,7 +56,11 @@ func (c *Config) Prepare(parts []Part, now func() time.Time) error {
 		return err
 	}
 	defer unlock()
-	if slices.Contains(parts, Issuer) && c.Issuer != nil {
+	kek, err := environmentKEK()
+	if err != nil {
+		return err
+	}
+	if slices.Contains(parts, Issuer) && c.Issuer != nil && kek == nil {
 		if _, err := keys.EnsureKEK(string(c.Issuer.KeyEncryptionKey)); err != nil {
 			return err
 		}

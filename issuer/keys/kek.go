@@ -63,11 +63,41 @@ func LoadKEK(path string) (*KEK, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the key-encryption key: %w", err)
 	}
-	secret, err := base64.StdEncoding.Strict().DecodeString(strings.TrimSpace(string(text)))
-	if err != nil || len(secret) != kekSize {
+	secret, err := decodeKEK(string(text))
+	if err != nil {
 		return nil, fmt.Errorf("reading the key-encryption key: %q does not hold %d bytes in base64: restore it from a backup", path, kekSize)
 	}
 	return &KEK{secret: secret}, nil
+}
+
+// KEKVariable is the environment variable that may hold the key-encryption key,
+// in the form of its file.
+const KEKVariable = "GATEHOUSE_KEY_ENCRYPTION_KEY"
+
+// TakeKEK reads the key-encryption key from the environment and takes it out of
+// there, so that no child process gets it; nil: it is not there.
+func TakeKEK() (*KEK, error) {
+	text, found := os.LookupEnv(KEKVariable)
+	if !found {
+		return nil, nil
+	}
+	if err := os.Unsetenv(KEKVariable); err != nil {
+		return nil, fmt.Errorf("taking %s out of the environment: %w", KEKVariable, err)
+	}
+	secret, err := decodeKEK(text)
+	if err != nil {
+		return nil, fmt.Errorf("reading the key-encryption key: %s does not hold %d bytes in base64", KEKVariable, kekSize)
+	}
+	return &KEK{secret: secret}, nil
+}
+
+// decodeKEK never says what it read.
+func decodeKEK(text string) ([]byte, error) {
+	secret, err := base64.StdEncoding.Strict().DecodeString(strings.TrimSpace(text))
+	if err != nil || len(secret) != kekSize {
+		return nil, errors.New("not a key")
+	}
+	return secret, nil
 }
 
 // Derive is a 32-byte key for one purpose; another purpose gets an unrelated

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -85,5 +86,33 @@ func TestLoadKEKRefuses(t *testing.T) {
 	}
 	if _, err := LoadKEK(filepath.Join(t.TempDir(), "none")); err == nil {
 		t.Error("a missing key was loaded")
+	}
+}
+
+// The key in the environment is the one of a file with the same text, and is
+// there once: no child process inherits it.
+func TestTakeKEK(t *testing.T) {
+	text := base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{7}, 32))
+	path := filepath.Join(t.TempDir(), "kek")
+	if err := os.WriteFile(path, []byte(text+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	filed, err := LoadKEK(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(KEKVariable, text)
+	taken, err := TakeKEK()
+	if err != nil || !bytes.Equal(taken.Derive("x"), filed.Derive("x")) {
+		t.Errorf("another key than the file's: %v", err)
+	}
+	if again, err := TakeKEK(); again != nil || err != nil || slices.ContainsFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, KEKVariable) }) {
+		t.Errorf("it is still there: %v", err)
+	}
+	for _, bad := range []string{"", "secretsecret", text + text} {
+		t.Setenv(KEKVariable, bad)
+		if k, err := TakeKEK(); k != nil || err == nil || bad != "" && strings.Contains(err.Error(), bad) {
+			t.Errorf("%q: %v", bad, err)
+		}
 	}
 }

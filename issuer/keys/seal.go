@@ -41,4 +41,4 @@ func (s sealer) unseal(id string, sealed []byte) ([]byte, error) {
 	return private, nil
 }
 
-var errOtherKEK = errors.New("the key-encryption key is not the one it was sealed with: restore the file that issuer.key_encryption_key names from the backup that belongs to the database")
+var errOtherKEK = errors.New("the key-encryption key is not the one it was sealed with: restore the file that issuer.key_encryption_key names from the backup that belongs to the database, or give that key in " + KEKVariable)

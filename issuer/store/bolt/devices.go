@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"gatehouse.dev/gatehouse/issuer/store"
 )
@@ -71,7 +72,10 @@ func (db *DB) DecideDevice(ctx context.Context, decision store.Decision) error {
 			if err := t.allow(&d, decision); err != nil {
 				return err
 			}
-			return putRow(t, devices, d.Hash[:], d)
+			return errors.Join(
+				putRow(t, devices, d.Hash[:], d),
+				t.audit(store.Event{Name: store.EventAuthorization, Subject: d.UserID, Client: d.ClientID, Session: d.SessionID, Detail: "device: " + strings.Join(d.Granted, " ")}),
+			)
 		}
 		d.State, d.DecidedAt = store.DeviceDenied, t.now
 		return t.settle(d)
@@ -169,7 +173,7 @@ func (t *txn) fetch(d store.Device, p store.Poll) (store.Issuance, error) {
 		IssuedAt: store.IssuedAt(t.now, notBefore), ExpiresAt: terms.ExpiresAt, Holder: terms.Holder,
 	}
 	d.State, d.GrantID = store.DeviceConsumed, g.ID
-	err = errors.Join(t.settle(d), t.addGrant(g, terms.Refresh))
+	err = errors.Join(t.settle(d), t.addGrant(g, terms.Refresh), t.audit(issueEvent(g, "device_code")))
 	return store.Issuance{Grant: g, User: u, IssuedAt: g.IssuedAt}, err
 }
 
@@ -181,6 +185,12 @@ func (t *txn) settle(d store.Device) error {
 // fetchedAgain revokes what a device code led to: it is a bearer's secret, and
 // two have it.
 func (t *txn) fetchedAgain(d store.Device) error {
+	if err := t.audit(store.Event{
+		Name: store.EventReplay, Result: store.Failure, Reason: "the device code was used before",
+		Subject: d.UserID, Client: d.ClientID, Session: d.SessionID, Grant: d.GrantID,
+	}); err != nil {
+		return err
+	}
 	if err := t.revokeGrant(d.GrantID); err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
