@@ -28,14 +28,18 @@ func (s *site) identityOf(p Part) (serve.Source, error) {
 	return source, s.followTrust(p, identity, source)
 }
 
-// followTrust brings a part that enrolled each new trust bundle.
+// followTrust brings a part that enrolled each new trust bundle, and who was
+// revoked.
 func (s *site) followTrust(p Part, identity serve.Identity, source *workload.Source) error {
 	server := workload.TrustServer{Address: identity.Enrol, ID: envoy.ControlPlaneIdentity(s.config.TrustDomain)}
 	trust, err := workload.NewTrust(server, source, workload.Deps{Logger: s.log(p)})
 	if err != nil {
 		return err
 	}
-	trust.Use(func(_ context.Context, m *workload.Members) error { return source.Trust(m.Roots) })
+	trust.Use(func(_ context.Context, m *workload.Members) error {
+		source.Denied().Set(m.Denied)
+		return source.Trust(m.Roots)
+	})
 	s.behind = append(s.behind, process{"the trust of " + string(p), trust.Run})
 	return nil
 }

@@ -3,7 +3,6 @@ package serve
 import (
 	"crypto/x509"
 	"net"
-	"slices"
 	"sync"
 	"time"
 
@@ -26,6 +25,11 @@ type Denied struct {
 	mu          sync.Mutex
 	ids         map[string]bool
 	connections map[*connection]bool
+}
+
+// Denier is a Source that knows who was revoked.
+type Denier interface {
+	Denied() *Denied
 }
 
 // NewDenied denies nobody yet.
@@ -57,18 +61,6 @@ func (d *Denied) Set(ids []string) {
 	for _, c := range over {
 		c.Close()
 	}
-}
-
-// List are the denied ids, in order.
-func (d *Denied) List() []string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	var ids []string
-	for id := range d.ids {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	return ids
 }
 
 // add keeps hold of a connection until it closes; false: its peer was denied

@@ -30,7 +30,7 @@ func (watching) Watch(_ *grpc_health_v1.HealthCheckRequest, stream grpc_health_v
 
 func startWatching(t *testing.T, id Identity, denied *Denied) string {
 	t.Helper()
-	credentials, err := GuardedCredentials("127.0.0.1:0", id, denied)
+	credentials, err := guarded("127.0.0.1:0", id, denied)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func TestDeniedEndsConnections(t *testing.T) {
 // A root vouches for one trust domain.
 func TestOtherTrustDomainUnderTheSameRoot(t *testing.T) {
 	a := newAuthority(t)
-	address := startWatching(t, a.identity(t, "server", "spiffe://test/server"), nil)
+	address := startWatching(t, a.identity(t, "server", "spiffe://test/server"), NewDenied())
 	if _, err := watch(t, address, a.identity(t, "other", "spiffe://other/server")); status.Code(err) != codes.Unavailable {
 		t.Errorf("a peer of another trust domain: %v", err)
 	}
@@ -115,7 +115,7 @@ func TestOtherTrustDomainUnderTheSameRoot(t *testing.T) {
 func TestRotationNeedsNoRestart(t *testing.T) {
 	before, after := newAuthority(t), newAuthority(t)
 	server := before.identity(t, "server", "spiffe://test/server")
-	address := startWatching(t, server, nil)
+	address := startWatching(t, server, NewDenied())
 	client := before.identity(t, "client", "spiffe://test/client")
 	if _, err := watch(t, address, client); err != nil {
 		t.Fatal(err)
@@ -149,7 +149,7 @@ func TestRotationNeedsNoRestart(t *testing.T) {
 // An ended certificate gets no connection.
 func TestEndedCertificate(t *testing.T) {
 	a := newAuthority(t)
-	address := startWatching(t, a.identity(t, "server", "spiffe://test/server"), nil)
+	address := startWatching(t, a.identity(t, "server", "spiffe://test/server"), NewDenied())
 	if _, err := watch(t, address, a.identityUntil(t, "old", time.Now().Add(-time.Minute), "spiffe://test/client")); status.Code(err) != codes.Unavailable {
 		t.Errorf("a certificate that ended: %v", err)
 	}

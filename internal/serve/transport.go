@@ -16,22 +16,22 @@ var ErrNoIdentity = errors.New("there is no certificate yet: the log says what i
 
 // ServerCredentials are mutual TLS 1.3 for a TCP address, requiring a client
 // certificate under the source's roots and of its trust domain, and none for a
-// Unix socket.
+// Unix socket. Where the source knows who was revoked, it is a Denier, those get
+// no connection and lose what they have.
 func ServerCredentials(address string, source Source) (credentials.TransportCredentials, error) {
-	return GuardedCredentials(address, source, nil)
+	denied := NewDenied()
+	if d, ok := source.(Denier); ok {
+		denied = d.Denied()
+	}
+	return guarded(address, source, denied)
 }
 
-// GuardedCredentials are ServerCredentials that turn away who is denied, and
-// end the connections of who becomes so.
-func GuardedCredentials(address string, source Source, denied *Denied) (credentials.TransportCredentials, error) {
+func guarded(address string, source Source, denied *Denied) (credentials.TransportCredentials, error) {
 	if _, ok := UnixPath(address); ok {
 		return insecure.NewCredentials(), nil
 	}
 	if err := usable(source); err != nil {
 		return nil, err
-	}
-	if denied == nil {
-		denied = NewDenied()
 	}
 	inner := credentials.NewTLS(&tls.Config{
 		MinVersion: tls.VersionTLS13,

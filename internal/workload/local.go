@@ -19,7 +19,9 @@ type CA interface {
 	IssueTo(ctx context.Context, id string, key crypto.Signer) ([]*x509.Certificate, error)
 	// Roots are the trust bundle.
 	Roots() []*x509.Certificate
-	// Changed is closed when the trust bundle, or anything else, is another.
+	// Denied are the SPIFFE ids that were revoked.
+	Denied() []string
+	// Changed is closed when any of these is another.
 	Changed() <-chan struct{}
 }
 
@@ -41,16 +43,17 @@ func NewLocal(ca CA, id string, deps Deps) *Source {
 	s.run = func(ctx context.Context) error {
 		group, ctx := errgroup.WithContext(ctx)
 		group.Go(func() error { return s.renewer.Run(ctx) })
-		group.Go(func() error { return followRoots(ctx, ca, s) })
+		group.Go(func() error { return follow(ctx, ca, s) })
 		return group.Wait()
 	}
 	return s
 }
 
-// followRoots keeps the trust bundle that of the CA.
-func followRoots(ctx context.Context, ca CA, s *Source) error {
+// follow keeps the trust bundle, and who was revoked, as the CA has them.
+func follow(ctx context.Context, ca CA, s *Source) error {
 	for {
 		changed := ca.Changed()
+		s.denied.Set(ca.Denied())
 		if err := s.Trust(ca.Roots()); err != nil {
 			return err
 		}

@@ -14,6 +14,7 @@ type rotating struct {
 	mu      sync.Mutex
 	issuer  *authority
 	roots   []*x509.Certificate
+	denied  []string
 	changed chan struct{}
 }
 
@@ -27,6 +28,12 @@ func (r *rotating) Roots() []*x509.Certificate {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.roots
+}
+
+func (r *rotating) Denied() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.denied
 }
 
 func (r *rotating) Changed() <-chan struct{} {
@@ -65,4 +72,15 @@ func TestLocalFollowsItsCA(t *testing.T) {
 	under(old, 2)
 	ca.set(next, next.cert)
 	under(next, 1)
+
+	ca.mu.Lock()
+	ca.denied = []string{profile}
+	ca.mu.Unlock()
+	ca.set(next, next.cert)
+	await(t, "the deny list", func() error {
+		if !source.Denied().Has(profile) {
+			return errors.New("not yet")
+		}
+		return nil
+	})
 }
