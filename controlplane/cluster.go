@@ -59,11 +59,21 @@ func (in *Inputs) toIssuer() *clusterv3.Cluster {
 	return cluster
 }
 
+// wayTo is the cluster by which others reach a service. The way to its sidecar
+// has another name, so that a route changes over together with its rule: the
+// one leads to a demand for the assertion that the other makes.
+func (g *Gateway) wayTo(service string) string {
+	if g.Services[service].inbound() {
+		return "sidecar/" + service
+	}
+	return serviceCluster(service)
+}
+
 // addService adds the way to a service, unless the service was revoked: without
 // its cluster the connections to it end as well.
 func (in *Inputs) addService(all map[string]*clusterv3.Cluster, name string) {
 	if !in.denied(envoy.ServiceIdentity(in.TrustDomain, name)) {
-		all[serviceCluster(name)] = in.toService(name)
+		all[in.Gateway.wayTo(name)] = in.toService(name)
 	}
 }
 
@@ -78,7 +88,7 @@ func (in *Inputs) toService(name string) *clusterv3.Cluster {
 	if err != nil {
 		panic(packError{err})
 	}
-	cluster := newCluster(serviceCluster(name), httpVersion(backend{http2: true}))
+	cluster := newCluster(in.Gateway.wayTo(name), httpVersion(backend{http2: true}))
 	leadTo(cluster, at.host, at.port)
 	if cluster.TransportSocket, err = envoy.MutualTLS(envoy.ServiceIdentity(in.TrustDomain, name)); err != nil {
 		panic(packError{err})

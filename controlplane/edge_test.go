@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"encoding/base64"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -137,21 +138,26 @@ func testCheck(t *testing.T, r *rig) {
 
 func ruleIn(t *testing.T, check *authv3.AttributeContext) *rulev1.Rule {
 	t.Helper()
-	if check == nil || len(check.GetContextExtensions()) != 1 {
-		t.Fatalf("the check has no rule alone: %v", check.GetContextExtensions())
-	}
-	raw, err := base64.RawURLEncoding.DecodeString(check.GetContextExtensions()[envoy.RuleExtension])
+	rule, err := decodeRule(check)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return rule
+}
+
+func decodeRule(check *authv3.AttributeContext) (*rulev1.Rule, error) {
+	if check == nil || len(check.GetContextExtensions()) != 1 {
+		return nil, fmt.Errorf("the check has no rule alone: %v", check.GetContextExtensions())
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(check.GetContextExtensions()[envoy.RuleExtension])
+	if err != nil {
+		return nil, err
+	}
 	signed, rule := new(rulev1.SignedRule), new(rulev1.Rule)
 	if err := proto.Unmarshal(raw, signed); err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	if err := proto.Unmarshal(signed.GetRule(), rule); err != nil {
-		t.Fatal(err)
-	}
-	return rule
+	return rule, proto.Unmarshal(signed.GetRule(), rule)
 }
 
 // An authorizer that sets what is not its to set is not obeyed.

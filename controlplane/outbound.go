@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -15,10 +16,11 @@ const outboundRoute = gatehousePrefix + "outbound"
 // TLS, on loopback.
 func (in *Inputs) outboundListener(name string) *listenerv3.Listener {
 	manager := sidecarManager(outboundListener,
-		filter(extAuthz, checkFilter(envoy.AssertionHeader)),
+		filter(extAuthz, checkFilter(envoy.AssertionHeader, envoy.NarrowHeader)),
 		filter(trailerFilter, stripTrailers()),
 		filter(routerFilter, router()),
 	)
+	manager.EarlyHeaderMutationExtensions = []*corev3.TypedExtensionConfig{earlyStrip()}
 	return listen(outboundListener, in.Gateway.Services[name].Sidecar.Outbound, manager, nil)
 }
 
@@ -46,8 +48,8 @@ func (in *Inputs) outboundRoute(name, target string) *routev3.Route {
 	return &routev3.Route{
 		Name:                   outboundRoute,
 		Match:                  everything(),
-		Action:                 forward(serviceCluster(target), in.Gateway.timeoutOf(target)),
-		RequestHeadersToRemove: clientCredentials,
+		Action:                 forward(in.Gateway.wayTo(target), in.Gateway.timeoutOf(target)),
+		RequestHeadersToRemove: append([]string{envoy.NarrowHeader}, clientCredentials...),
 		TypedPerFilterConfig: map[string]*anypb.Any{
 			extAuthz: checked(in.Signer.sign(outboundRule(&in.Gateway, name, target, in.TrustDomain))),
 		},

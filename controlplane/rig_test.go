@@ -22,6 +22,7 @@ type rig struct {
 	server    *Server
 	stop      func() // stops the control plane
 	atOnce    bool   // publishes without order
+	denyList  DenyList
 	client    *http.Client
 	http1     *http.Client
 	admin     string
@@ -77,7 +78,7 @@ func (r *rig) parse(t *testing.T, text string) Gateway {
 
 func (r *rig) startControlPlane(t *testing.T) {
 	t.Helper()
-	server, err := New(r.config, r.gateway, Deps{Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	server, err := New(r.config, r.gateway, Deps{Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), DenyList: r.denyList})
 	if err != nil {
 		t.Fatal(err)
 	}

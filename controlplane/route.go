@@ -115,7 +115,7 @@ func (in *Inputs) route(r *Route) *routev3.Route {
 	route := &routev3.Route{
 		Name:                 r.ID,
 		Match:                match(pattern, r.Methods),
-		Action:               forward(serviceCluster(r.Service), r.Timeout),
+		Action:               forward(in.Gateway.wayTo(r.Service), r.Timeout),
 		TypedPerFilterConfig: map[string]*anypb.Any{extAuthz: unchecked()},
 	}
 	if !r.Public {

@@ -80,7 +80,7 @@ func edgeRule(g *Gateway, r *Route, trustDomain string) *rulev1.Rule {
 		RevocationMaxAgeMs: milliseconds(g.maxAgeOf(r)),
 	}
 	g.bind(rule, r.TokenBinding)
-	if g.Services[r.Service].Sidecar != nil {
+	if s := g.Services[r.Service]; s.inbound() || s.Assertion {
 		rule.AssertionAudience = envoy.ServiceIdentity(trustDomain, r.Service)
 	}
 	return rule

@@ -20,15 +20,19 @@ func startService(t *testing.T, name string) *service {
 	t.Helper()
 	s := &service{}
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.mu.Lock()
-		s.seen = r
-		s.mu.Unlock()
+		s.keep(r)
 		w.Header().Set("Server", "secret/1.0")
 		w.Header().Set("X-Powered-By", "secret")
 		fmt.Fprint(w, name)
 	}))
 	t.Cleanup(s.Close)
 	return s
+}
+
+func (s *service) keep(r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seen = r
 }
 
 // byName is the service's URL with a name that must be resolved.

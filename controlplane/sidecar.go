@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 
 	"gatehouse.dev/gatehouse/envoy"
@@ -41,10 +40,10 @@ func (in *Inputs) sidecar(name string) parts {
 }
 
 // sidecarManager is how a sidecar speaks HTTP: as the edge does, for a peer is
-// believed no more than a client, but for the assertion, which proves itself.
+// believed no more than a client. Only the assertion, which proves itself, is
+// not stripped, as the two listeners say.
 func sidecarManager(name string, filters ...*hcmv3.HttpFilter) *hcmv3.HttpConnectionManager {
 	m := connectionManager(name, name, filters...)
-	m.EarlyHeaderMutationExtensions = []*corev3.TypedExtensionConfig{earlyStrip()}
 	m.PreserveExternalRequestId = true // one id along the whole chain
 	m.AlwaysSetRequestIdInResponse = false
 	m.LocalReplyConfig = &hcmv3.LocalReplyConfig{Mappers: append(

@@ -19,7 +19,8 @@ import (
 	"gatehouse.dev/gatehouse/internal/serve"
 )
 
-// stubAuthz admits "Bearer good" and keeps what it was asked.
+// stubAuthz admits "Bearer good", or an assertion of its own where the rule
+// demands one, and keeps what it was asked.
 type stubAuthz struct {
 	authv3.UnimplementedAuthorizationServer
 	address string
@@ -59,11 +60,8 @@ func (s *stubAuthz) Check(ctx context.Context, r *authv3.CheckRequest) (*authv3.
 	defer s.mu.Unlock()
 	s.seen = r.GetAttributes()
 	s.caller, _ = serve.Caller(ctx, "the socket")
-	good := false
-	for _, h := range s.seen.GetRequest().GetHttp().GetHeaderMap().GetHeaders() {
-		good = good || h.GetKey() == "authorization" && string(h.GetRawValue()) == "Bearer good"
-	}
-	if !good {
+	rule, err := decodeRule(s.seen)
+	if err != nil || !admits(s.seen, rule) {
 		return &authv3.CheckResponse{
 			Status: &status.Status{Code: int32(codes.Unauthenticated)},
 			HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
@@ -79,6 +77,10 @@ func (s *stubAuthz) Check(ctx context.Context, r *authv3.CheckRequest) (*authv3.
 			Headers: []*corev3.HeaderValueOption{overwrite(envoy.HeaderSubject, "usr_1")},
 		}},
 		DynamicMetadata: &structpb.Struct{Fields: map[string]*structpb.Value{"subject": structpb.NewStringValue("usr_1")}},
+	}
+	if audience := rule.GetAssertionAudience(); audience != "" {
+		ok := response.GetOkResponse()
+		ok.Headers = append(ok.Headers, overwrite(envoy.AssertionHeader, "for "+audience))
 	}
 	if s.answer != nil {
 		s.answer(response)

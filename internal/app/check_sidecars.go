@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -29,6 +30,15 @@ func (c *Config) checkSidecars() (vs conf.Violations) {
 		vs.Add("controlplane.authz", c.ControlPlane.Authz, "has Unix sockets alone, while gateway.services has sidecars", "write the HOST:PORT that authz.listen has, and set authz.identity")
 	}
 	return vs
+}
+
+// checkEdgeIdentity reports an edge on its own that has no certificate to show to
+// sidecars; `gatehouse run` makes one.
+func (c *Config) checkEdgeIdentity() error {
+	if c.Gateway.HasSidecars() && !c.Envoy.Identity.Set() {
+		return errors.New("envoy.identity is missing, while gateway.services has sidecars, which admit the edge by its certificate alone: set it")
+	}
+	return nil
 }
 
 // checkServiceScopes reports scopes of services' own routes that are of no API:

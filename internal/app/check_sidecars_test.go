@@ -4,6 +4,9 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"gatehouse.dev/gatehouse/controlplane"
+	"gatehouse.dev/gatehouse/internal/serve"
 )
 
 // meshed is a site with two sidecars, which Unix sockets alone cannot serve.
@@ -51,5 +54,19 @@ func TestSidecarsNeedPartsThatTheyReach(t *testing.T) {
 		if got := strings.Join(keys, " "); got != row.keys {
 			t.Errorf("%s: violations of %q, want of %q: %v", name, got, row.keys, err)
 		}
+	}
+}
+
+// An edge without a certificate is told before it starts, where it has sidecars
+// to call.
+func TestEdgeNeedsAnIdentityForSidecars(t *testing.T) {
+	var with Config
+	with.Gateway.Services = map[string]controlplane.Service{"orders": {Sidecar: &controlplane.Sidecar{}}}
+	if err := with.checkEdgeIdentity(); err == nil || !strings.Contains(err.Error(), "envoy.identity") {
+		t.Errorf("without an identity: %v", err)
+	}
+	with.Envoy.Identity = serve.Identity{Certificate: "c", Key: "k", CA: "a"}
+	if err := errors.Join(with.checkEdgeIdentity(), new(Config).checkEdgeIdentity()); err != nil {
+		t.Error(err)
 	}
 }

@@ -17,6 +17,9 @@ func RunEnvoy(ctx context.Context, c *Config, o Options) error {
 	if err != nil {
 		return err
 	}
+	if err := c.checkEdgeIdentity(); err != nil {
+		return err
+	}
 	if err := c.Prepare([]Part{Envoy}, time.Now); err != nil {
 		return err
 	}

@@ -1,0 +1,186 @@
+package controlplane
+
+import (
+	"crypto/tls"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+
+	"gatehouse.dev/gatehouse/envoy"
+	"gatehouse.dev/gatehouse/internal/conf"
+	rulev1 "gatehouse.dev/gatehouse/proto/gatehouse/rule/v1"
+)
+
+const trustDomain = "gatehouse.local"
+
+// meshRig is an edge and sidecars, all over mutual TLS.
+type meshRig struct {
+	*rig
+	ids  *identities
+	deny *denyList
+	logs map[string]*logBook // of sidecars, by service
+}
+
+// newMeshRig starts the control plane and the edge; the text may use the
+// addresses that free gave out.
+func newMeshRig(t *testing.T, gateway string) *meshRig {
+	t.Helper()
+	m := &meshRig{ids: newIdentities(t), deny: &denyList{changed: make(chan struct{})}, logs: map[string]*logBook{}}
+	m.rig = newRig(t, gateway, func(r *rig, e *envoyConfig) {
+		r.authz.stop()
+		r.authz = startStubAuthzTLS(t, freeAddress(t), m.ids.of(t, "authz", envoy.AuthzIdentity(trustDomain)))
+		r.config.Listen, r.config.Authz = freeAddress(t), []string{r.authz.address}
+		r.config.Identity = m.ids.of(t, "controlplane", envoy.ControlPlaneIdentity(trustDomain))
+		r.denyList = m.deny
+		e.XDS, e.Identity = r.config.Listen, m.ids.of(t, "edge", envoy.EdgeIdentity(trustDomain))
+	})
+	return m
+}
+
+// sidecar starts the Envoy of a service.
+func (m *meshRig) sidecar(t *testing.T, service string) {
+	t.Helper()
+	config := envoy.Config{
+		Path: conf.Path(realEnvoy(t)), Node: service + "-1", Group: envoy.ServiceGroup(service), Admin: freeAddress(t), XDS: m.config.Listen, Concurrency: 1,
+		Identity: m.ids.of(t, service, envoy.ServiceIdentity(trustDomain, service)), Agent: "unix:" + filepath.Join(m.dir, service+".sock"),
+	}
+	config.SetDefaults(m.dir)
+	m.logs[service] = &logBook{}
+	process, err := envoy.New(config, slog.New(m.logs[service]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	process.AccessLog = &logBook{}
+	startAgent(t, config)
+	inBackground(t, process.Run)
+}
+
+// settled tells whether the edge and every sidecar that was started have what
+// they shall have.
+func (m *meshRig) settled() error {
+	if err := m.taken(); err != nil {
+		return err
+	}
+	groups := m.server.Status().Groups
+	for service, log := range m.logs {
+		g := groups[envoy.ServiceGroup(service)]
+		if !g.Taken || len(g.Nodes) == 0 {
+			return fmt.Errorf("%s: %+v; its Envoy says %s", service, g, log.last())
+		}
+	}
+	return nil
+}
+
+// clientAs has a workload's certificate; an empty id: none.
+func clientAs(t *testing.T, ids *identities, id string) *http.Client {
+	t.Helper()
+	config := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13} // a SPIFFE certificate names no host
+	if id != "" {
+		files := ids.of(t, strings.NewReplacer(":", "-", "/", "-").Replace(id), id)
+		pair, err := tls.LoadX509KeyPair(string(files.Certificate), string(files.Key))
+		if err != nil {
+			t.Fatal(err)
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	transport := &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: true}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, Timeout: 20 * time.Second}
+}
+
+// fetch asks for a URL; a name is sent as the host.
+func fetch(t *testing.T, client *http.Client, method, url string, headers ...string) (status int, body string, err error) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		if headers[i] == "Host" {
+			request.Host = headers[i+1]
+		}
+		request.Header.Add(headers[i], headers[i+1])
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return 0, "", err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	return response.StatusCode, string(text), err
+}
+
+// assertionFor is what the stub authorizer mints and takes for a service.
+func assertionFor(service string) string {
+	return "for " + envoy.ServiceIdentity(trustDomain, service)
+}
+
+// admits is the stub's decision: a good token, or where the rule demands it the
+// assertion for its audience, once, from one of its peers.
+func admits(check *authv3.AttributeContext, rule *rulev1.Rule) bool {
+	name, value := "authorization", bearer
+	if slices.Contains(rule.GetTokenSources(), rulev1.TokenSource_TOKEN_SOURCE_ASSERTION) {
+		name, value = envoy.AssertionHeader, "for "+rule.GetAudience()
+	}
+	if peers := rule.GetPeers(); len(peers) > 0 && !slices.Contains(peers, check.GetSource().GetPrincipal()) {
+		return false
+	}
+	good := false
+	for _, h := range check.GetRequest().GetHttp().GetHeaderMap().GetHeaders() {
+		good = good || h.GetKey() == name && string(h.GetRawValue()) == value
+	}
+	return good
+}
+
+// denyList is one that a test changes.
+type denyList struct {
+	mu      sync.Mutex
+	ids     []string
+	changed chan struct{}
+}
+
+func (d *denyList) Denied() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.ids
+}
+
+func (d *denyList) Changed() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.changed
+}
+
+func (d *denyList) set(ids ...string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ids = ids
+	close(d.changed)
+	d.changed = make(chan struct{})
+}
+
+// startGRPC is a back end that speaks HTTP/2 without TLS, as gRPC servers do.
+func startGRPC(t *testing.T, handler http.Handler) (url string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	protocols.SetHTTP1(true)
+	server := &http.Server{Handler: handler, Protocols: protocols, ReadHeaderTimeout: time.Second}
+	go server.Serve(listener)
+	t.Cleanup(func() { server.Close() })
+	return "h2c://" + listener.Addr().String()
+}
