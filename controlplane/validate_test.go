@@ -178,15 +178,15 @@ func TestConfigViolations(t *testing.T) {
 		config Config
 		keys   string
 	}{
-		"all by default":       {Config{}, ""},
-		"TCP without identity": {Config{Listen: "127.0.0.1:1"}, "listen"},
-		"TCP":                  {Config{Listen: "127.0.0.1:1", Identity: id, Authz: []string{"10.0.0.1:1", "authz:2"}}, ""},
-		"half an identity":     {Config{Identity: serve.Identity{Key: "k", CA: "a"}}, "identity.certificate"},
-		"telemetry for all":    {Config{Telemetry: "0.0.0.0:1"}, "telemetry"},
-		"no SPIFFE ids":        {Config{LocalIdentity: "edge", AuthzIdentity: "https://x/y"}, "local_identity authz_identity"},
-		"no addresses":         {Config{Authz: []string{"x", "unix:"}}, "authz[0] authz[1]"},
-		"an authorizer twice":  {Config{Authz: []string{"a:1", "a:1"}}, "authz[1]"},
-		"sockets and TCP":      {Config{Authz: []string{"unix:/a", "a:1"}}, ""},
+		"all by default":      {Config{}, ""},
+		"TCP":                 {Config{Listen: "127.0.0.1:1"}, ""}, // the CA of the process may have one
+		"TCP with files":      {Config{Listen: "127.0.0.1:1", Identity: id, Authz: []string{"10.0.0.1:1", "authz:2"}}, ""},
+		"half an identity":    {Config{Identity: serve.Identity{Key: "k", CA: "a"}}, "identity.certificate"},
+		"telemetry for all":   {Config{Telemetry: "0.0.0.0:1"}, "telemetry"},
+		"no SPIFFE ids":       {Config{LocalIdentity: "edge", AuthzIdentity: "https://x/y"}, "local_identity authz_identity"},
+		"no addresses":        {Config{Authz: []string{"x", "unix:"}}, "authz[0] authz[1]"},
+		"an authorizer twice": {Config{Authz: []string{"a:1", "a:1"}}, "authz[1]"},
+		"sockets and TCP":     {Config{Authz: []string{"unix:/a", "a:1"}}, ""},
 	} {
 		row.config.SetDefaults("/data")
 		if got := keysOf(row.config.Validate()); got != row.keys {
