@@ -55,7 +55,7 @@ configures all of it.`,
 	)
 	add(root, "run", newRun(p), newPart(p, app.Issuer), newPart(p, app.Authz), newPart(p, app.RateLimit), newPart(p, app.ControlPlane), newEnvoy(p), newSidecar())
 	add(root, "site", newInit(), newValidate(p), newPolicies(p))
-	add(root, "admin", newClient(p), newUser(p), newGroup(p), newSession(p), newConsent(p), newKeys(p), newAudit(p), newStore(p))
+	add(root, "admin", newClient(p), newUser(p), newGroup(p), newSession(p), newConsent(p), newKeys(p), newAudit(p), newStore(p), newExport(p), newImport(p))
 	add(root, "trust", newWorkload(p), newCA(p))
 	add(root, "use", newToken(p), newUsage(p), newVersion())
 	markUsage(root)

@@ -1,0 +1,224 @@
+package app
+
+import (
+	"context"
+
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
+
+	"gatehouse.dev/gatehouse/internal/conf"
+	adminv1 "gatehouse.dev/gatehouse/proto/gatehouse/admin/v1"
+)
+
+// Change is one step of an import.
+type Change struct {
+	// Text says what it does, such as "+ user ada".
+	Text string
+	// key is where the record stands in the file; empty: it is removed.
+	key   string
+	apply func(ctx context.Context, checkOnly bool) error
+}
+
+// Plan reads a site's file and says what leads from what there is to it. Each
+// change is one transaction; applied again, a plan is empty. prune also removes
+// what is not in the file.
+func Plan(ctx context.Context, admin adminv1.AdminClient, path string, prune bool) ([]Change, *conf.Document, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading the import: %w", err)
+	}
+	dir, err := filepath.Abs(filepath.Dir(path))
+	if err != nil {
+		return nil, nil, err
+	}
+	want := &Site{}
+	doc, found := conf.Decode(data, dir, want)
+	if err := found.Err(); err != nil {
+		return nil, nil, &Invalid{Path: path, Violations: found}
+	}
+	have, err := Export(ctx, admin, true)
+	if err != nil {
+		return nil, nil, err
+	}
+	p := &planner{admin: admin}
+	p.groups(have, want)
+	if err := p.clients(have, want); err != nil {
+		return nil, nil, err
+	}
+	p.users(have, want)
+	if !prune {
+		return p.changes, doc, nil
+	}
+	return append(p.changes, p.removed...), doc, nil
+}
+
+// Apply checks every change and then makes them, in order. What is wrong with
+// the file is reported together, with its lines, before anything is changed.
+func Apply(ctx context.Context, path string, doc *conf.Document, changes []Change, dryRun bool) error {
+	var vs conf.Violations
+	for _, c := range changes {
+		if c.key == "" {
+			continue
+		}
+		if err := c.apply(ctx, true); err != nil {
+			vs = append(vs, under(c.key, err)...)
+		}
+	}
+	if len(vs) > 0 {
+		return &Invalid{Path: path, Violations: doc.Locate(vs)}
+	}
+	if dryRun {
+		return nil
+	}
+	for _, c := range changes {
+		if err := c.apply(ctx, false); err != nil {
+			return fmt.Errorf("%s: %w (what came before it is done: mend it and import again)", c.Text, err)
+		}
+	}
+	return nil
+}
+
+// under are the violations of a request, with the record's key in front.
+func under(key string, err error) (vs conf.Violations) {
+	for _, detail := range status.Convert(err).Details() {
+		if bad, ok := detail.(*errdetails.BadRequest); ok {
+			for _, v := range bad.GetFieldViolations() {
+				vs.Add(strings.TrimSuffix(key+"."+v.GetField(), "."), nil, v.GetDescription(), "")
+			}
+		}
+	}
+	if len(vs) == 0 {
+		vs.Add(key, nil, status.Convert(err).Message(), "")
+	}
+	return vs
+}
+
+type planner struct {
+	admin            adminv1.AdminClient
+	changes, removed []Change
+	newGroups        []string
+}
+
+func (p *planner) add(key, text string, apply func(context.Context, bool) error) {
+	p.changes = append(p.changes, Change{text, key, apply})
+}
+
+func (p *planner) remove(text string, apply func(context.Context) error) {
+	p.removed = append(p.removed, Change{text, "", func(ctx context.Context, _ bool) error { return apply(ctx) }})
+}
+
+func (p *planner) groups(have, want *Site) {
+	there := map[string]SiteGroup{}
+	for _, g := range have.Groups {
+		there[g.Name] = g
+	}
+	for i, g := range want.Groups {
+		key := fmt.Sprintf("groups[%d]", i)
+		m := &adminv1.Group{Name: g.Name, Description: g.Description, Roles: g.Roles}
+		was, found := there[g.Name]
+		delete(there, g.Name)
+		if !found {
+			p.newGroups = append(p.newGroups, g.Name)
+			p.add(key, "+ group "+g.Name, func(ctx context.Context, check bool) error {
+				_, err := p.admin.CreateGroup(ctx, &adminv1.CreateGroupRequest{Group: m, CheckOnly: check})
+				return err
+			})
+		} else if keys := differing(was, g); len(keys) > 0 {
+			p.add(key, "~ group "+g.Name+": "+strings.Join(keys, ", "), func(ctx context.Context, check bool) error {
+				_, err := p.admin.UpdateGroup(ctx, &adminv1.UpdateGroupRequest{Name: g.Name, Group: m, UpdateMask: &fieldmaskpb.FieldMask{Paths: keys}, CheckOnly: check})
+				return err
+			})
+		}
+	}
+	for name := range there {
+		p.remove("- group "+name, func(ctx context.Context) error {
+			_, err := p.admin.DeleteGroup(ctx, &adminv1.DeleteGroupRequest{Name: name})
+			return err
+		})
+	}
+}
+
+func (p *planner) clients(have, want *Site) error {
+	there := map[string]SiteClient{}
+	for _, c := range have.Clients {
+		there[c.ID] = c
+	}
+	for i, c := range want.Clients {
+		key := fmt.Sprintf("clients[%d]", i)
+		was, found := there[c.ID]
+		delete(there, c.ID)
+		if !found {
+			secret, err := c.secret()
+			if err != nil {
+				return err
+			}
+			p.add(key, "+ client "+c.ID, func(ctx context.Context, check bool) error {
+				_, err := p.admin.CreateClient(ctx, &adminv1.CreateClientRequest{Client: c.message(), Secret: secret, NoSecret: secret == "", CheckOnly: check})
+				return err
+			})
+		} else if keys := without(differing(was, c), "secret_file", "secret_hash"); len(keys) > 0 {
+			p.add(key, "~ client "+c.ID+": "+strings.Join(keys, ", "), func(ctx context.Context, check bool) error {
+				_, err := p.admin.UpdateClient(ctx, &adminv1.UpdateClientRequest{Client: c.message(), UpdateMask: &fieldmaskpb.FieldMask{Paths: keys}, CheckOnly: check})
+				return err
+			})
+		}
+	}
+	for id := range there {
+		p.remove("- client "+id, func(ctx context.Context) error {
+			_, err := p.admin.DeleteClient(ctx, &adminv1.DeleteClientRequest{Id: id})
+			return err
+		})
+	}
+	return nil
+}
+
+func (p *planner) users(have, want *Site) {
+	there := map[string]SiteUser{}
+	for _, u := range have.Users {
+		there[u.Login] = u
+	}
+	for i, u := range want.Users {
+		key := fmt.Sprintf("users[%d]", i)
+		was, found := there[u.Login]
+		delete(there, u.Login)
+		// A group that this import makes is not there yet when users are
+		// checked.
+		checked := u.message()
+		checked.Groups = without(u.Groups, p.newGroups...)
+		message := func(check bool) *adminv1.User {
+			if check {
+				return checked
+			}
+			return u.message()
+		}
+		if !found {
+			p.add(key, "+ user "+u.Login, func(ctx context.Context, check bool) error {
+				_, err := p.admin.CreateUser(ctx, &adminv1.CreateUserRequest{User: message(check), NoPassword: true, CheckOnly: check})
+				return err
+			})
+			continue
+		}
+		keys := differing(was, u)
+		if u.PasswordHash == "" {
+			keys = without(keys, "password_hash")
+		}
+		if len(keys) > 0 {
+			p.add(key, "~ user "+u.Login+": "+strings.Join(keys, ", "), func(ctx context.Context, check bool) error {
+				_, err := p.admin.UpdateUser(ctx, &adminv1.UpdateUserRequest{Login: u.Login, User: message(check), UpdateMask: &fieldmaskpb.FieldMask{Paths: keys}, CheckOnly: check})
+				return err
+			})
+		}
+	}
+	for login := range there {
+		p.remove("- user "+login, func(ctx context.Context) error {
+			_, err := p.admin.DeleteUser(ctx, &adminv1.DeleteUserRequest{Login: login})
+			return err
+		})
+	}
+}
