@@ -87,6 +87,9 @@ func TestGolden(t *testing.T) {
 		name := strings.TrimSuffix(filepath.Base(file), ".in.yaml")
 		t.Run(name, func(t *testing.T) {
 			in := testInputs(t, readGateway(t, string(readFile(t, file))))
+			if name == "limits" {
+				in.RateLimit, in.Plans = []string{"unix:/run/ratelimit.sock"}, true
+			}
 			if strings.HasSuffix(name, "-mtls") {
 				in.Authz = []string{"authz-0.internal:9500", "10.0.0.8:9500"}
 			} else if in.Gateway.HasSidecars() {

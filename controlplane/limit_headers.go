@@ -13,7 +13,7 @@ const limitHeaders = "gatehouse.limits.headers"
 // filter that counted, the last first) and the rate-limit service (whose
 // headers come before theirs) one set: X-RateLimit-* of the tightest, RateLimit
 // and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers-10) of all, and
-// Retry-After where the answer is 429. Envoy itself knows the first alone.
+// Retry-After where the answer is 429, or gRPC's RESOURCE_EXHAUSTED. Envoy itself knows the first alone.
 const tellLimits = `
 local function pick(filter, limit)
   for _, policy in ipairs(filter or {}) do
@@ -52,7 +52,8 @@ function envoy_on_response(response)
     headers:replace("ratelimit-policy", table.concat(policies, ", "))
     headers:replace("ratelimit", table.concat(states, ", "))
   end
-  if headers:get(":status") == "429" and headers:getNumValues("retry-after") == 0 then
+  local refused = at[0][2] == 0 and (headers:get(":status") == "429" or headers:get("grpc-status") == "8")
+  if refused and headers:getNumValues("retry-after") == 0 then
     headers:add("retry-after", tostring(at[0][4]))
   end
 end

@@ -95,9 +95,19 @@ func TestLimits(t *testing.T) {
 			t.Errorf("%s: %s", row.name, body)
 		}
 	}
+	t.Run("gRPC", func(t *testing.T) { testLimitGRPC(t, r) })
 	t.Run("headers", func(t *testing.T) { testLimitHeaders(t, r) })
 	t.Run("parallel", func(t *testing.T) { testLimitParallel(t, r) })
 	t.Run("forged", func(t *testing.T) { testLimitForged(t, r) })
+}
+
+// A gRPC client gets a status of its own, and a sentence.
+func testLimitGRPC(t *testing.T, r *rig) {
+	response, _ := r.ask(t, r.from(t, "127.0.1.5"), "POST", "/public", "Content-Type", "application/grpc", "Te", "trailers")
+	h := response.Header
+	if response.StatusCode != http.StatusOK || h.Get("Grpc-Status") != "8" || h.Get("Grpc-Message") != "Too many requests: see Retry-After." || h.Get("Retry-After") == "" {
+		t.Errorf("%d %v", response.StatusCode, h)
+	}
 }
 
 func testLimitHeaders(t *testing.T, r *rig) {
@@ -145,5 +155,35 @@ func testLimitForged(t *testing.T, r *rig) {
 	}
 	if allowed, _, _ := r.used(t, "127.0.4.9", "/token", "Authorization", bearer); allowed != 2 {
 		t.Errorf("%d allowed, want 2", allowed)
+	}
+}
+
+func TestLimitViolations(t *testing.T) {
+	on := func(text string) string {
+		return "audience: a\nroutes: [{id: r, path: /r, service: a, limits: [" + text + "]}]"
+	}
+	for _, row := range []struct{ line, keys string }{
+		{"limits: [{by: client, requests: 1}]", ""},
+		{"limits: [{by: weather, requests: 1}]", "limits[0].by"},
+		{"limits: [{by: route, requests: 1}]", "limits[0].by"},
+		{"limits: [{by: client}]", "limits[0].requests limits[0].burst"},
+		{"limits: [{by: client, requests: 1, per: 100ms}]", "limits[0].per"},
+		{"limits: [{by: client, requests: 1, per: 25h}]", "limits[0].per"},
+		{"limits: [{by: client, requests: 1, burst: 2000000000, per: 24h}]", "limits[0].burst"},
+		{"limits: [{by: client, requests: 1}, {by: client, requests: 2}]", "limits[1]"},
+		{"limits: [{by: client, requests: 1}, {by: client, requests: 2, shared: true}]", ""},
+		{on("{by: route, requests: 1}"), ""},
+		{on("{by: token, requests: 1}"), ""},
+		{strings.Replace(on("{by: token, requests: 1}"), "service: a", "service: a, public: true", 1), "routes[0].limits[0].by"},
+		{strings.Replace(on("{by: address, requests: 1}"), "service: a", "service: a, public: true", 1), ""},
+	} {
+		g := gatewayWith(t, row.line)
+		if got := keysOf(g.Validate()); got != row.keys {
+			t.Errorf("%s: violations of %q, want of %q: %v", row.line, got, row.keys, g.Validate())
+		}
+	}
+	in := testInputs(t, gatewayWith(t, "limits: [{by: client, requests: 1, shared: true}]"))
+	if _, err := Build(in); err == nil || !strings.Contains(err.Error(), "without a rate-limit service") {
+		t.Errorf("a shared limit without a service: %v", err)
 	}
 }

@@ -83,6 +83,10 @@ func TestNetworks(t *testing.T) {
 			}
 		}
 	}
+	response, _ := r.ask(t, r.from(t, "127.0.0.3"), "POST", "/public", "Content-Type", "application/grpc", "Te", "trailers")
+	if h := response.Header; h.Get("Grpc-Status") != "7" || h.Get("Grpc-Message") != "This address is not permitted here." {
+		t.Errorf("gRPC from a denied address: %d %v", response.StatusCode, h)
+	}
 	response, err := r.from(t, "127.0.0.3").Get("http://" + r.gateway.RedirectListen + "/")
 	if err != nil {
 		t.Fatal(err)

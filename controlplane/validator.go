@@ -10,6 +10,8 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	authzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	localv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/local_ratelimit/v3"
+	ratelimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ratelimit/v3"
 	rbacfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
@@ -74,6 +76,12 @@ func (w *walk) message(m proto.Message) {
 		w.needs(clusterType, m.GetClusterName())
 	case *tlsv3.UpstreamTlsContext:
 		w.verified(m)
+	case *ratelimitv3.RateLimit:
+		if !m.GetFailureModeDeny() || m.GetTimeout() == nil || m.GetStatusOnError() == nil || m.GetFilterEnabled() != nil || m.GetFilterEnforced() != nil {
+			w.fault("has shared limits that could let requests through uncounted")
+		}
+	case *localv3.LocalRateLimit:
+		w.enforced(m)
 	case *rbacfilterv3.RBACPerRoute:
 		if m.GetRbac().GetMatcher() == nil && m.GetRbac().GetRules() == nil {
 			w.fault("has networks or peers that judge nobody")
@@ -146,6 +154,20 @@ func (w *walk) inOrder(filters []*hcmv3.HttpFilter) {
 			w.fault("has the filter %q out of order", f.GetName())
 		}
 		last = at
+	}
+}
+
+// enforced finds limits that Envoy would count and not enforce, its default, or
+// whose callers would be too many for its buckets.
+func (w *walk) enforced(m *localv3.LocalRateLimit) {
+	whole := func(p *corev3.RuntimeFractionalPercent) bool {
+		return p.GetDefaultValue().GetNumerator() == 100 && p.GetRuntimeKey() == ""
+	}
+	if len(m.GetDescriptors()) == 0 {
+		return // an empty filter, for routes to fill
+	}
+	if !whole(m.GetFilterEnabled()) || !whole(m.GetFilterEnforced()) || m.GetMaxDynamicDescriptors().GetValue() != maxBuckets {
+		w.fault("has limits that are not enforced")
 	}
 }
 

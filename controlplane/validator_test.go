@@ -4,12 +4,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	authzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	ratelimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ratelimit/v3"
 	rbacfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
@@ -54,6 +56,17 @@ func TestValidatorFinds(t *testing.T) {
 		"a listener with internal addresses": {spoilManager(func(m *hcmv3.HttpConnectionManager) {
 			m.InternalAddressConfig = &hcmv3.HttpConnectionManager_InternalAddressConfig{}
 		}), "would trust"},
+		"limits that are not enforced": {func(_ *testing.T, p parts) {
+			limits := localLimit(routeCallerLimit, []Limit{{By: envoy.ByRoute, Requests: 1, Burst: 1, Per: time.Minute}})
+			limits.FilterEnforced = nil
+			second(p).TypedPerFilterConfig[routeCallerLimit] = pack(limits)
+		}, "not enforced"},
+		"shared limits that fail open": {spoilManager(func(m *hcmv3.HttpConnectionManager) {
+			open := new(ratelimitv3.RateLimit)
+			decode(t, (&Inputs{RateLimit: []string{"unix:/a"}}).sharedFilter()[0].GetTypedConfig(), open)
+			open.FailureModeDeny = false
+			m.HttpFilters = append(m.HttpFilters, filter("last", open))
+		}), "uncounted"},
 		"networks that judge nobody": {func(_ *testing.T, p parts) {
 			second(p).TypedPerFilterConfig[routeNetworks] = pack(&rbacfilterv3.RBACPerRoute{Rbac: &rbacfilterv3.RBAC{}})
 		}, "judge nobody"},
