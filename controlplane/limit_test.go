@@ -3,6 +3,7 @@ package controlplane
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -99,6 +100,21 @@ func TestLimits(t *testing.T) {
 	t.Run("headers", func(t *testing.T) { testLimitHeaders(t, r) })
 	t.Run("parallel", func(t *testing.T) { testLimitParallel(t, r) })
 	t.Run("forged", func(t *testing.T) { testLimitForged(t, r) })
+	t.Run("an edit", func(t *testing.T) { testLimitEdit(t, r) })
+}
+
+// An edit of a route fills no bucket of the gateway's.
+func testLimitEdit(t *testing.T, r *rig) {
+	g := r.gateway
+	g.Routes = append(slices.Clone(g.Routes), Route{ID: "new", Path: "/new", Service: "site", Public: true, Timeout: defaultTimeout})
+	r.apply(t, g)
+	if response, _ := r.ask(t, r.from(t, "127.0.5.1"), "GET", "/new"); response.StatusCode != http.StatusOK {
+		t.Fatalf("the new route: %d", response.StatusCode)
+	}
+	r.callsAs("c1", "s1", "t9")
+	if allowed, _, _ := r.used(t, "127.0.5.2", "/plain", "Authorization", bearer); allowed != 0 {
+		t.Errorf("after the edit, a client that had used up its limit sent %d more", allowed)
+	}
 }
 
 // A gRPC client gets a status of its own, and a sentence.
