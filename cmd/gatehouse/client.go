@@ -48,7 +48,7 @@ var clientTypes = map[string]adminv1.ClientType{
 }
 
 func newClientAdd(p *program) *cobra.Command {
-	client := &adminv1.Client{}
+	client, proof := &adminv1.Client{}, &proofFlags{}
 	var kind, file string
 	var lifetime time.Duration
 	c := &cobra.Command{
@@ -63,7 +63,9 @@ A confidential client without redirect URIs gets tokens for itself
 refresh_token).` + howAdministered,
 		Example: `  gatehouse client add --id robot --scope read:orders --secret-file robot.secret
   gatehouse client add --id shop --redirect-uri https://shop.example/callback --scope openid --scope read:orders
-  gatehouse client add --id cli --type native --scope openid --scope read:orders`,
+  gatehouse client add --id cli --type native --scope openid --scope read:orders
+  gatehouse client add --id signer --scope read:orders --auth-method private_key_jwt --jwks signer.jwks
+  gatehouse client add --id robot --scope read:orders --auth-method self_signed_tls_client_auth --tls-certificate robot.crt --bind-to-certificate`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := completeClient(client, kind); err != nil {
@@ -71,6 +73,9 @@ refresh_token).` + howAdministered,
 			}
 			if lifetime != 0 {
 				client.AccessTokenLifetime = durationpb.New(lifetime)
+			}
+			if err := proof.complete(client); err != nil {
+				return err
 			}
 			secret, err := openSecretFile(file)
 			if err != nil {
@@ -88,6 +93,7 @@ refresh_token).` + howAdministered,
 		},
 	}
 	clientFlags(c, client, &lifetime)
+	proof.flags(c, client)
 	f := c.Flags()
 	f.StringVar(&client.Id, "id", "", "its id; one is made when there is none")
 	f.StringVar(&kind, "type", "confidential", "confidential, public or native")

@@ -45,6 +45,7 @@ func (s *Service) checkClient(c store.Client) (vs conf.Violations) {
 	s.checkTokens(&vs, c)
 	checkGrants(&vs, c)
 	checkRedirects(&vs, c)
+	checkProof(&vs, c)
 	return vs
 }
 

@@ -106,7 +106,7 @@ func newSecret(vs *conf.Violations, c store.Client, request *adminv1.CreateClien
 		}
 	case request.GetSecret() != "":
 		hash = store.HashOf(request.GetSecret())
-	case c.Type == store.Confidential && !request.GetNoSecret():
+	case c.Type == store.Confidential && c.Proof.Method == "" && !request.GetNoSecret():
 		made = store.NewToken(secretPrefix)
 		hash = store.HashOf(made)
 	}

@@ -53,6 +53,10 @@ func fromMessage(m *adminv1.Client) store.Client {
 		RedirectURIs: slices.Clone(m.GetRedirectUris()), Scopes: slices.Clone(m.GetScopes()),
 		AccessTokenLifetime: m.GetAccessTokenLifetime().AsDuration(), IDTokenAlgorithm: m.GetIdTokenAlgorithm(),
 		Disabled:               m.GetDisabled(),
+		Proof:                  proofFrom(m.GetProof()),
+		RequirePushed:          m.GetRequirePushed(),
+		BindToKey:              m.GetBindToKey(),
+		BindToCertificate:      m.GetBindToCertificate(),
 		PostLogoutRedirectURIs: slices.Clone(m.GetPostLogoutRedirectUris()), BackchannelLogoutURI: m.GetBackchannelLogoutUri(),
 	}
 	if c.ID == "" {
@@ -74,6 +78,7 @@ func clientMessage(c store.Client) *adminv1.Client {
 	m := &adminv1.Client{
 		Id: c.ID, Name: c.Name, GrantTypes: c.GrantTypes, RedirectUris: c.RedirectURIs,
 		Scopes: c.Scopes, CreatedAt: timestamppb.New(c.CreatedAt), IdTokenAlgorithm: c.IDTokenAlgorithm,
+		Proof: proofMessage(c.Proof), RequirePushed: c.RequirePushed, BindToKey: c.BindToKey, BindToCertificate: c.BindToCertificate,
 		Disabled: c.Disabled, SelfRegistered: c.Registration != nil,
 		PostLogoutRedirectUris: c.PostLogoutRedirectURIs, BackchannelLogoutUri: c.BackchannelLogoutURI,
 	}
@@ -126,8 +131,8 @@ func (s *Service) RotateClientSecret(ctx context.Context, request *adminv1.Rotat
 	if err != nil {
 		return nil, answer(err, "client", request.GetId())
 	}
-	if c.Type != store.Confidential {
-		return nil, status.Errorf(codes.FailedPrecondition, "client %q has no secret: only confidential clients do", c.ID)
+	if c.Type != store.Confidential || c.Proof.Method != "" {
+		return nil, status.Errorf(codes.FailedPrecondition, "client %q has no secret: only confidential clients do, unless they prove themselves otherwise", c.ID)
 	}
 	secret := store.NewToken(secretPrefix)
 	if err := s.deps.Store.SetClientSecret(ctx, c.ID, store.HashOf(secret)); err != nil {

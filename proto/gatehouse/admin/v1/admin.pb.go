@@ -159,9 +159,17 @@ type Client struct {
 	// Set by the server: the client registered itself.
 	SelfRegistered bool `protobuf:"varint,41,opt,name=self_registered,json=selfRegistered,proto3" json:"self_registered,omitempty"`
 	// The secret's SHA-256 in hex; answered only where it is asked for.
-	SecretHash    string `protobuf:"bytes,42,opt,name=secret_hash,json=secretHash,proto3" json:"secret_hash,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	SecretHash string `protobuf:"bytes,42,opt,name=secret_hash,json=secretHash,proto3" json:"secret_hash,omitempty"`
+	// How the client proves itself, if not by a secret; it stays as it was made.
+	Proof *ClientProof `protobuf:"bytes,50,opt,name=proof,proto3" json:"proof,omitempty"`
+	// Its authorization requests are pushed (RFC 9126), or refused.
+	RequirePushed bool `protobuf:"varint,51,opt,name=require_pushed,json=requirePushed,proto3" json:"require_pushed,omitempty"`
+	// Its tokens are bound to a DPoP key (RFC 9449), or there are none.
+	BindToKey bool `protobuf:"varint,52,opt,name=bind_to_key,json=bindToKey,proto3" json:"bind_to_key,omitempty"`
+	// Its tokens are bound to its TLS certificate (RFC 8705), or there are none.
+	BindToCertificate bool `protobuf:"varint,53,opt,name=bind_to_certificate,json=bindToCertificate,proto3" json:"bind_to_certificate,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Client) Reset() {
@@ -292,6 +300,156 @@ func (x *Client) GetSecretHash() string {
 	return ""
 }
 
+func (x *Client) GetProof() *ClientProof {
+	if x != nil {
+		return x.Proof
+	}
+	return nil
+}
+
+func (x *Client) GetRequirePushed() bool {
+	if x != nil {
+		return x.RequirePushed
+	}
+	return false
+}
+
+func (x *Client) GetBindToKey() bool {
+	if x != nil {
+		return x.BindToKey
+	}
+	return false
+}
+
+func (x *Client) GetBindToCertificate() bool {
+	if x != nil {
+		return x.BindToCertificate
+	}
+	return false
+}
+
+// ClientProof is how a client proves itself.
+type ClientProof struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// private_key_jwt, tls_client_auth or self_signed_tls_client_auth.
+	Method string `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
+	// The JWK Set of private_key_jwt, or where it is fetched.
+	Jwks    []byte `protobuf:"bytes,2,opt,name=jwks,proto3" json:"jwks,omitempty"`
+	JwksUri string `protobuf:"bytes,3,opt,name=jwks_uri,json=jwksUri,proto3" json:"jwks_uri,omitempty"`
+	// What private_key_jwt may sign with; empty: ES256.
+	Algorithms []string `protobuf:"bytes,4,rep,name=algorithms,proto3" json:"algorithms,omitempty"`
+	// The one name of a tls_client_auth certificate (RFC 8705 §2.1.2).
+	SubjectDn string `protobuf:"bytes,5,opt,name=subject_dn,json=subjectDn,proto3" json:"subject_dn,omitempty"`
+	SanDns    string `protobuf:"bytes,6,opt,name=san_dns,json=sanDns,proto3" json:"san_dns,omitempty"`
+	SanUri    string `protobuf:"bytes,7,opt,name=san_uri,json=sanUri,proto3" json:"san_uri,omitempty"`
+	SanIp     string `protobuf:"bytes,8,opt,name=san_ip,json=sanIp,proto3" json:"san_ip,omitempty"`
+	SanEmail  string `protobuf:"bytes,9,opt,name=san_email,json=sanEmail,proto3" json:"san_email,omitempty"`
+	// x5t#S256 of the certificates of self_signed_tls_client_auth.
+	Thumbprints   []string `protobuf:"bytes,10,rep,name=thumbprints,proto3" json:"thumbprints,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClientProof) Reset() {
+	*x = ClientProof{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClientProof) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClientProof) ProtoMessage() {}
+
+func (x *ClientProof) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClientProof.ProtoReflect.Descriptor instead.
+func (*ClientProof) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ClientProof) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *ClientProof) GetJwks() []byte {
+	if x != nil {
+		return x.Jwks
+	}
+	return nil
+}
+
+func (x *ClientProof) GetJwksUri() string {
+	if x != nil {
+		return x.JwksUri
+	}
+	return ""
+}
+
+func (x *ClientProof) GetAlgorithms() []string {
+	if x != nil {
+		return x.Algorithms
+	}
+	return nil
+}
+
+func (x *ClientProof) GetSubjectDn() string {
+	if x != nil {
+		return x.SubjectDn
+	}
+	return ""
+}
+
+func (x *ClientProof) GetSanDns() string {
+	if x != nil {
+		return x.SanDns
+	}
+	return ""
+}
+
+func (x *ClientProof) GetSanUri() string {
+	if x != nil {
+		return x.SanUri
+	}
+	return ""
+}
+
+func (x *ClientProof) GetSanIp() string {
+	if x != nil {
+		return x.SanIp
+	}
+	return ""
+}
+
+func (x *ClientProof) GetSanEmail() string {
+	if x != nil {
+		return x.SanEmail
+	}
+	return ""
+}
+
+func (x *ClientProof) GetThumbprints() []string {
+	if x != nil {
+		return x.Thumbprints
+	}
+	return nil
+}
+
 type CreateClientRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// id may be empty: one is made.
@@ -309,7 +467,7 @@ type CreateClientRequest struct {
 
 func (x *CreateClientRequest) Reset() {
 	*x = CreateClientRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[1]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -321,7 +479,7 @@ func (x *CreateClientRequest) String() string {
 func (*CreateClientRequest) ProtoMessage() {}
 
 func (x *CreateClientRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[1]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -334,7 +492,7 @@ func (x *CreateClientRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateClientRequest.ProtoReflect.Descriptor instead.
 func (*CreateClientRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{1}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *CreateClientRequest) GetClient() *Client {
@@ -376,7 +534,7 @@ type CreateClientResponse struct {
 
 func (x *CreateClientResponse) Reset() {
 	*x = CreateClientResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[2]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -388,7 +546,7 @@ func (x *CreateClientResponse) String() string {
 func (*CreateClientResponse) ProtoMessage() {}
 
 func (x *CreateClientResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[2]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -401,7 +559,7 @@ func (x *CreateClientResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateClientResponse.ProtoReflect.Descriptor instead.
 func (*CreateClientResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{2}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *CreateClientResponse) GetClient() *Client {
@@ -427,7 +585,7 @@ type GetClientRequest struct {
 
 func (x *GetClientRequest) Reset() {
 	*x = GetClientRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[3]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -439,7 +597,7 @@ func (x *GetClientRequest) String() string {
 func (*GetClientRequest) ProtoMessage() {}
 
 func (x *GetClientRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[3]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -452,7 +610,7 @@ func (x *GetClientRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClientRequest.ProtoReflect.Descriptor instead.
 func (*GetClientRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{3}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GetClientRequest) GetId() string {
@@ -471,7 +629,7 @@ type GetClientResponse struct {
 
 func (x *GetClientResponse) Reset() {
 	*x = GetClientResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[4]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -483,7 +641,7 @@ func (x *GetClientResponse) String() string {
 func (*GetClientResponse) ProtoMessage() {}
 
 func (x *GetClientResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[4]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -496,7 +654,7 @@ func (x *GetClientResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClientResponse.ProtoReflect.Descriptor instead.
 func (*GetClientResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{4}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetClientResponse) GetClient() *Client {
@@ -519,7 +677,7 @@ type UpdateClientRequest struct {
 
 func (x *UpdateClientRequest) Reset() {
 	*x = UpdateClientRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[5]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -531,7 +689,7 @@ func (x *UpdateClientRequest) String() string {
 func (*UpdateClientRequest) ProtoMessage() {}
 
 func (x *UpdateClientRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[5]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -544,7 +702,7 @@ func (x *UpdateClientRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateClientRequest.ProtoReflect.Descriptor instead.
 func (*UpdateClientRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{5}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *UpdateClientRequest) GetClient() *Client {
@@ -584,7 +742,7 @@ type UpdateClientResponse struct {
 
 func (x *UpdateClientResponse) Reset() {
 	*x = UpdateClientResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[6]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -596,7 +754,7 @@ func (x *UpdateClientResponse) String() string {
 func (*UpdateClientResponse) ProtoMessage() {}
 
 func (x *UpdateClientResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[6]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -609,7 +767,7 @@ func (x *UpdateClientResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateClientResponse.ProtoReflect.Descriptor instead.
 func (*UpdateClientResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{6}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *UpdateClientResponse) GetClient() *Client {
@@ -632,7 +790,7 @@ type ListClientsRequest struct {
 
 func (x *ListClientsRequest) Reset() {
 	*x = ListClientsRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[7]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -644,7 +802,7 @@ func (x *ListClientsRequest) String() string {
 func (*ListClientsRequest) ProtoMessage() {}
 
 func (x *ListClientsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[7]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -657,7 +815,7 @@ func (x *ListClientsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListClientsRequest.ProtoReflect.Descriptor instead.
 func (*ListClientsRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListClientsRequest) GetAfter() string {
@@ -692,7 +850,7 @@ type ListClientsResponse struct {
 
 func (x *ListClientsResponse) Reset() {
 	*x = ListClientsResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[8]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -704,7 +862,7 @@ func (x *ListClientsResponse) String() string {
 func (*ListClientsResponse) ProtoMessage() {}
 
 func (x *ListClientsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[8]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -717,7 +875,7 @@ func (x *ListClientsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListClientsResponse.ProtoReflect.Descriptor instead.
 func (*ListClientsResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListClientsResponse) GetClients() []*Client {
@@ -750,7 +908,7 @@ type RegistrationToken struct {
 
 func (x *RegistrationToken) Reset() {
 	*x = RegistrationToken{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[9]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -762,7 +920,7 @@ func (x *RegistrationToken) String() string {
 func (*RegistrationToken) ProtoMessage() {}
 
 func (x *RegistrationToken) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[9]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -775,7 +933,7 @@ func (x *RegistrationToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegistrationToken.ProtoReflect.Descriptor instead.
 func (*RegistrationToken) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RegistrationToken) GetId() string {
@@ -845,7 +1003,7 @@ type CreateRegistrationTokenRequest struct {
 
 func (x *CreateRegistrationTokenRequest) Reset() {
 	*x = CreateRegistrationTokenRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[10]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -857,7 +1015,7 @@ func (x *CreateRegistrationTokenRequest) String() string {
 func (*CreateRegistrationTokenRequest) ProtoMessage() {}
 
 func (x *CreateRegistrationTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[10]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -870,7 +1028,7 @@ func (x *CreateRegistrationTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRegistrationTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateRegistrationTokenRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CreateRegistrationTokenRequest) GetToken() *RegistrationToken {
@@ -898,7 +1056,7 @@ type CreateRegistrationTokenResponse struct {
 
 func (x *CreateRegistrationTokenResponse) Reset() {
 	*x = CreateRegistrationTokenResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[11]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -910,7 +1068,7 @@ func (x *CreateRegistrationTokenResponse) String() string {
 func (*CreateRegistrationTokenResponse) ProtoMessage() {}
 
 func (x *CreateRegistrationTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[11]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -923,7 +1081,7 @@ func (x *CreateRegistrationTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRegistrationTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateRegistrationTokenResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CreateRegistrationTokenResponse) GetToken() *RegistrationToken {
@@ -948,7 +1106,7 @@ type ListRegistrationTokensRequest struct {
 
 func (x *ListRegistrationTokensRequest) Reset() {
 	*x = ListRegistrationTokensRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[12]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -960,7 +1118,7 @@ func (x *ListRegistrationTokensRequest) String() string {
 func (*ListRegistrationTokensRequest) ProtoMessage() {}
 
 func (x *ListRegistrationTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[12]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -973,7 +1131,7 @@ func (x *ListRegistrationTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRegistrationTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListRegistrationTokensRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 type ListRegistrationTokensResponse struct {
@@ -985,7 +1143,7 @@ type ListRegistrationTokensResponse struct {
 
 func (x *ListRegistrationTokensResponse) Reset() {
 	*x = ListRegistrationTokensResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[13]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -997,7 +1155,7 @@ func (x *ListRegistrationTokensResponse) String() string {
 func (*ListRegistrationTokensResponse) ProtoMessage() {}
 
 func (x *ListRegistrationTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[13]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1010,7 +1168,7 @@ func (x *ListRegistrationTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRegistrationTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListRegistrationTokensResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListRegistrationTokensResponse) GetTokens() []*RegistrationToken {
@@ -1029,7 +1187,7 @@ type DeleteRegistrationTokenRequest struct {
 
 func (x *DeleteRegistrationTokenRequest) Reset() {
 	*x = DeleteRegistrationTokenRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[14]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1041,7 +1199,7 @@ func (x *DeleteRegistrationTokenRequest) String() string {
 func (*DeleteRegistrationTokenRequest) ProtoMessage() {}
 
 func (x *DeleteRegistrationTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[14]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1054,7 +1212,7 @@ func (x *DeleteRegistrationTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRegistrationTokenRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRegistrationTokenRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DeleteRegistrationTokenRequest) GetId() string {
@@ -1072,7 +1230,7 @@ type DeleteRegistrationTokenResponse struct {
 
 func (x *DeleteRegistrationTokenResponse) Reset() {
 	*x = DeleteRegistrationTokenResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[15]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1084,7 +1242,7 @@ func (x *DeleteRegistrationTokenResponse) String() string {
 func (*DeleteRegistrationTokenResponse) ProtoMessage() {}
 
 func (x *DeleteRegistrationTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[15]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1097,7 +1255,7 @@ func (x *DeleteRegistrationTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRegistrationTokenResponse.ProtoReflect.Descriptor instead.
 func (*DeleteRegistrationTokenResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 type DeleteClientRequest struct {
@@ -1109,7 +1267,7 @@ type DeleteClientRequest struct {
 
 func (x *DeleteClientRequest) Reset() {
 	*x = DeleteClientRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[16]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1121,7 +1279,7 @@ func (x *DeleteClientRequest) String() string {
 func (*DeleteClientRequest) ProtoMessage() {}
 
 func (x *DeleteClientRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[16]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1134,7 +1292,7 @@ func (x *DeleteClientRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteClientRequest.ProtoReflect.Descriptor instead.
 func (*DeleteClientRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DeleteClientRequest) GetId() string {
@@ -1152,7 +1310,7 @@ type DeleteClientResponse struct {
 
 func (x *DeleteClientResponse) Reset() {
 	*x = DeleteClientResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[17]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1164,7 +1322,7 @@ func (x *DeleteClientResponse) String() string {
 func (*DeleteClientResponse) ProtoMessage() {}
 
 func (x *DeleteClientResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[17]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1177,7 +1335,7 @@ func (x *DeleteClientResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteClientResponse.ProtoReflect.Descriptor instead.
 func (*DeleteClientResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 type RotateClientSecretRequest struct {
@@ -1189,7 +1347,7 @@ type RotateClientSecretRequest struct {
 
 func (x *RotateClientSecretRequest) Reset() {
 	*x = RotateClientSecretRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[18]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1201,7 +1359,7 @@ func (x *RotateClientSecretRequest) String() string {
 func (*RotateClientSecretRequest) ProtoMessage() {}
 
 func (x *RotateClientSecretRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[18]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1214,7 +1372,7 @@ func (x *RotateClientSecretRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateClientSecretRequest.ProtoReflect.Descriptor instead.
 func (*RotateClientSecretRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RotateClientSecretRequest) GetId() string {
@@ -1233,7 +1391,7 @@ type RotateClientSecretResponse struct {
 
 func (x *RotateClientSecretResponse) Reset() {
 	*x = RotateClientSecretResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[19]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1245,7 +1403,7 @@ func (x *RotateClientSecretResponse) String() string {
 func (*RotateClientSecretResponse) ProtoMessage() {}
 
 func (x *RotateClientSecretResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[19]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1258,7 +1416,7 @@ func (x *RotateClientSecretResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateClientSecretResponse.ProtoReflect.Descriptor instead.
 func (*RotateClientSecretResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RotateClientSecretResponse) GetSecret() string {
@@ -1290,7 +1448,7 @@ type User struct {
 
 func (x *User) Reset() {
 	*x = User{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[20]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1302,7 +1460,7 @@ func (x *User) String() string {
 func (*User) ProtoMessage() {}
 
 func (x *User) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[20]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1315,7 +1473,7 @@ func (x *User) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use User.ProtoReflect.Descriptor instead.
 func (*User) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *User) GetId() string {
@@ -1402,7 +1560,7 @@ type CreateUserRequest struct {
 
 func (x *CreateUserRequest) Reset() {
 	*x = CreateUserRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[21]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1414,7 +1572,7 @@ func (x *CreateUserRequest) String() string {
 func (*CreateUserRequest) ProtoMessage() {}
 
 func (x *CreateUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[21]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1427,7 +1585,7 @@ func (x *CreateUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUserRequest.ProtoReflect.Descriptor instead.
 func (*CreateUserRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CreateUserRequest) GetUser() *User {
@@ -1467,7 +1625,7 @@ type GetUserRequest struct {
 
 func (x *GetUserRequest) Reset() {
 	*x = GetUserRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[22]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1479,7 +1637,7 @@ func (x *GetUserRequest) String() string {
 func (*GetUserRequest) ProtoMessage() {}
 
 func (x *GetUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[22]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1492,7 +1650,7 @@ func (x *GetUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUserRequest.ProtoReflect.Descriptor instead.
 func (*GetUserRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetUserRequest) GetLogin() string {
@@ -1511,7 +1669,7 @@ type GetUserResponse struct {
 
 func (x *GetUserResponse) Reset() {
 	*x = GetUserResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[23]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1523,7 +1681,7 @@ func (x *GetUserResponse) String() string {
 func (*GetUserResponse) ProtoMessage() {}
 
 func (x *GetUserResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[23]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1536,7 +1694,7 @@ func (x *GetUserResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUserResponse.ProtoReflect.Descriptor instead.
 func (*GetUserResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetUserResponse) GetUser() *User {
@@ -1558,7 +1716,7 @@ type UpdateUserRequest struct {
 
 func (x *UpdateUserRequest) Reset() {
 	*x = UpdateUserRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[24]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1570,7 +1728,7 @@ func (x *UpdateUserRequest) String() string {
 func (*UpdateUserRequest) ProtoMessage() {}
 
 func (x *UpdateUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[24]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1583,7 +1741,7 @@ func (x *UpdateUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateUserRequest.ProtoReflect.Descriptor instead.
 func (*UpdateUserRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *UpdateUserRequest) GetLogin() string {
@@ -1623,7 +1781,7 @@ type UpdateUserResponse struct {
 
 func (x *UpdateUserResponse) Reset() {
 	*x = UpdateUserResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[25]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1635,7 +1793,7 @@ func (x *UpdateUserResponse) String() string {
 func (*UpdateUserResponse) ProtoMessage() {}
 
 func (x *UpdateUserResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[25]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1648,7 +1806,7 @@ func (x *UpdateUserResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateUserResponse.ProtoReflect.Descriptor instead.
 func (*UpdateUserResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *UpdateUserResponse) GetUser() *User {
@@ -1670,7 +1828,7 @@ type Group struct {
 
 func (x *Group) Reset() {
 	*x = Group{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[26]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1682,7 +1840,7 @@ func (x *Group) String() string {
 func (*Group) ProtoMessage() {}
 
 func (x *Group) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[26]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1695,7 +1853,7 @@ func (x *Group) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Group.ProtoReflect.Descriptor instead.
 func (*Group) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Group) GetName() string {
@@ -1736,7 +1894,7 @@ type CreateGroupRequest struct {
 
 func (x *CreateGroupRequest) Reset() {
 	*x = CreateGroupRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[27]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1748,7 +1906,7 @@ func (x *CreateGroupRequest) String() string {
 func (*CreateGroupRequest) ProtoMessage() {}
 
 func (x *CreateGroupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[27]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1761,7 +1919,7 @@ func (x *CreateGroupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateGroupRequest.ProtoReflect.Descriptor instead.
 func (*CreateGroupRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CreateGroupRequest) GetGroup() *Group {
@@ -1787,7 +1945,7 @@ type CreateGroupResponse struct {
 
 func (x *CreateGroupResponse) Reset() {
 	*x = CreateGroupResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[28]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1799,7 +1957,7 @@ func (x *CreateGroupResponse) String() string {
 func (*CreateGroupResponse) ProtoMessage() {}
 
 func (x *CreateGroupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[28]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1812,7 +1970,7 @@ func (x *CreateGroupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateGroupResponse.ProtoReflect.Descriptor instead.
 func (*CreateGroupResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CreateGroupResponse) GetGroup() *Group {
@@ -1831,7 +1989,7 @@ type GetGroupRequest struct {
 
 func (x *GetGroupRequest) Reset() {
 	*x = GetGroupRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[29]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1843,7 +2001,7 @@ func (x *GetGroupRequest) String() string {
 func (*GetGroupRequest) ProtoMessage() {}
 
 func (x *GetGroupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[29]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1856,7 +2014,7 @@ func (x *GetGroupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetGroupRequest.ProtoReflect.Descriptor instead.
 func (*GetGroupRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GetGroupRequest) GetName() string {
@@ -1875,7 +2033,7 @@ type GetGroupResponse struct {
 
 func (x *GetGroupResponse) Reset() {
 	*x = GetGroupResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[30]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1887,7 +2045,7 @@ func (x *GetGroupResponse) String() string {
 func (*GetGroupResponse) ProtoMessage() {}
 
 func (x *GetGroupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[30]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1900,7 +2058,7 @@ func (x *GetGroupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetGroupResponse.ProtoReflect.Descriptor instead.
 func (*GetGroupResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GetGroupResponse) GetGroup() *Group {
@@ -1920,7 +2078,7 @@ type ListGroupsRequest struct {
 
 func (x *ListGroupsRequest) Reset() {
 	*x = ListGroupsRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[31]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1932,7 +2090,7 @@ func (x *ListGroupsRequest) String() string {
 func (*ListGroupsRequest) ProtoMessage() {}
 
 func (x *ListGroupsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[31]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1945,7 +2103,7 @@ func (x *ListGroupsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGroupsRequest.ProtoReflect.Descriptor instead.
 func (*ListGroupsRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListGroupsRequest) GetAfter() string {
@@ -1972,7 +2130,7 @@ type ListGroupsResponse struct {
 
 func (x *ListGroupsResponse) Reset() {
 	*x = ListGroupsResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[32]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1984,7 +2142,7 @@ func (x *ListGroupsResponse) String() string {
 func (*ListGroupsResponse) ProtoMessage() {}
 
 func (x *ListGroupsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[32]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1997,7 +2155,7 @@ func (x *ListGroupsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGroupsResponse.ProtoReflect.Descriptor instead.
 func (*ListGroupsResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ListGroupsResponse) GetGroups() []*Group {
@@ -2026,7 +2184,7 @@ type UpdateGroupRequest struct {
 
 func (x *UpdateGroupRequest) Reset() {
 	*x = UpdateGroupRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[33]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2038,7 +2196,7 @@ func (x *UpdateGroupRequest) String() string {
 func (*UpdateGroupRequest) ProtoMessage() {}
 
 func (x *UpdateGroupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[33]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2051,7 +2209,7 @@ func (x *UpdateGroupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateGroupRequest.ProtoReflect.Descriptor instead.
 func (*UpdateGroupRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{33}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *UpdateGroupRequest) GetName() string {
@@ -2091,7 +2249,7 @@ type UpdateGroupResponse struct {
 
 func (x *UpdateGroupResponse) Reset() {
 	*x = UpdateGroupResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[34]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2103,7 +2261,7 @@ func (x *UpdateGroupResponse) String() string {
 func (*UpdateGroupResponse) ProtoMessage() {}
 
 func (x *UpdateGroupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[34]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2116,7 +2274,7 @@ func (x *UpdateGroupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateGroupResponse.ProtoReflect.Descriptor instead.
 func (*UpdateGroupResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{34}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *UpdateGroupResponse) GetGroup() *Group {
@@ -2135,7 +2293,7 @@ type DeleteGroupRequest struct {
 
 func (x *DeleteGroupRequest) Reset() {
 	*x = DeleteGroupRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[35]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2147,7 +2305,7 @@ func (x *DeleteGroupRequest) String() string {
 func (*DeleteGroupRequest) ProtoMessage() {}
 
 func (x *DeleteGroupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[35]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2160,7 +2318,7 @@ func (x *DeleteGroupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteGroupRequest.ProtoReflect.Descriptor instead.
 func (*DeleteGroupRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *DeleteGroupRequest) GetName() string {
@@ -2178,7 +2336,7 @@ type DeleteGroupResponse struct {
 
 func (x *DeleteGroupResponse) Reset() {
 	*x = DeleteGroupResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[36]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2190,7 +2348,7 @@ func (x *DeleteGroupResponse) String() string {
 func (*DeleteGroupResponse) ProtoMessage() {}
 
 func (x *DeleteGroupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[36]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2203,7 +2361,7 @@ func (x *DeleteGroupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteGroupResponse.ProtoReflect.Descriptor instead.
 func (*DeleteGroupResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{36}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 type Session struct {
@@ -2217,7 +2375,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[37]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2229,7 +2387,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[37]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2242,7 +2400,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{37}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Session) GetId() string {
@@ -2276,7 +2434,7 @@ type ListSessionsRequest struct {
 
 func (x *ListSessionsRequest) Reset() {
 	*x = ListSessionsRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[38]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2288,7 +2446,7 @@ func (x *ListSessionsRequest) String() string {
 func (*ListSessionsRequest) ProtoMessage() {}
 
 func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[38]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2301,7 +2459,7 @@ func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsRequest.ProtoReflect.Descriptor instead.
 func (*ListSessionsRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{38}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListSessionsRequest) GetLogin() string {
@@ -2328,7 +2486,7 @@ type ListSessionsResponse struct {
 
 func (x *ListSessionsResponse) Reset() {
 	*x = ListSessionsResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[39]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2340,7 +2498,7 @@ func (x *ListSessionsResponse) String() string {
 func (*ListSessionsResponse) ProtoMessage() {}
 
 func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[39]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2353,7 +2511,7 @@ func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsResponse.ProtoReflect.Descriptor instead.
 func (*ListSessionsResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{39}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListSessionsResponse) GetSessions() []*Session {
@@ -2379,7 +2537,7 @@ type RevokeSessionRequest struct {
 
 func (x *RevokeSessionRequest) Reset() {
 	*x = RevokeSessionRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[40]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2391,7 +2549,7 @@ func (x *RevokeSessionRequest) String() string {
 func (*RevokeSessionRequest) ProtoMessage() {}
 
 func (x *RevokeSessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[40]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2404,7 +2562,7 @@ func (x *RevokeSessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeSessionRequest.ProtoReflect.Descriptor instead.
 func (*RevokeSessionRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{40}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RevokeSessionRequest) GetId() string {
@@ -2422,7 +2580,7 @@ type RevokeSessionResponse struct {
 
 func (x *RevokeSessionResponse) Reset() {
 	*x = RevokeSessionResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[41]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2434,7 +2592,7 @@ func (x *RevokeSessionResponse) String() string {
 func (*RevokeSessionResponse) ProtoMessage() {}
 
 func (x *RevokeSessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[41]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2447,7 +2605,7 @@ func (x *RevokeSessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeSessionResponse.ProtoReflect.Descriptor instead.
 func (*RevokeSessionResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{41}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{42}
 }
 
 type Consent struct {
@@ -2461,7 +2619,7 @@ type Consent struct {
 
 func (x *Consent) Reset() {
 	*x = Consent{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[42]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2473,7 +2631,7 @@ func (x *Consent) String() string {
 func (*Consent) ProtoMessage() {}
 
 func (x *Consent) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[42]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2486,7 +2644,7 @@ func (x *Consent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Consent.ProtoReflect.Descriptor instead.
 func (*Consent) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{42}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Consent) GetClientId() string {
@@ -2520,7 +2678,7 @@ type ListConsentsRequest struct {
 
 func (x *ListConsentsRequest) Reset() {
 	*x = ListConsentsRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[43]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2532,7 +2690,7 @@ func (x *ListConsentsRequest) String() string {
 func (*ListConsentsRequest) ProtoMessage() {}
 
 func (x *ListConsentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[43]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2545,7 +2703,7 @@ func (x *ListConsentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConsentsRequest.ProtoReflect.Descriptor instead.
 func (*ListConsentsRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{43}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ListConsentsRequest) GetLogin() string {
@@ -2572,7 +2730,7 @@ type ListConsentsResponse struct {
 
 func (x *ListConsentsResponse) Reset() {
 	*x = ListConsentsResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[44]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2584,7 +2742,7 @@ func (x *ListConsentsResponse) String() string {
 func (*ListConsentsResponse) ProtoMessage() {}
 
 func (x *ListConsentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[44]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2597,7 +2755,7 @@ func (x *ListConsentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConsentsResponse.ProtoReflect.Descriptor instead.
 func (*ListConsentsResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{44}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ListConsentsResponse) GetConsents() []*Consent {
@@ -2624,7 +2782,7 @@ type RevokeConsentRequest struct {
 
 func (x *RevokeConsentRequest) Reset() {
 	*x = RevokeConsentRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[45]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2636,7 +2794,7 @@ func (x *RevokeConsentRequest) String() string {
 func (*RevokeConsentRequest) ProtoMessage() {}
 
 func (x *RevokeConsentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[45]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2649,7 +2807,7 @@ func (x *RevokeConsentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeConsentRequest.ProtoReflect.Descriptor instead.
 func (*RevokeConsentRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{45}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *RevokeConsentRequest) GetLogin() string {
@@ -2674,7 +2832,7 @@ type RevokeConsentResponse struct {
 
 func (x *RevokeConsentResponse) Reset() {
 	*x = RevokeConsentResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[46]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2686,7 +2844,7 @@ func (x *RevokeConsentResponse) String() string {
 func (*RevokeConsentResponse) ProtoMessage() {}
 
 func (x *RevokeConsentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[46]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2699,7 +2857,7 @@ func (x *RevokeConsentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeConsentResponse.ProtoReflect.Descriptor instead.
 func (*RevokeConsentResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{46}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{47}
 }
 
 // Event is a record of the audit log.
@@ -2723,7 +2881,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[47]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2735,7 +2893,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[47]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2748,7 +2906,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{47}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Event) GetSequence() uint64 {
@@ -2853,7 +3011,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[48]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2865,7 +3023,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[48]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2878,7 +3036,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{48}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ListEventsRequest) GetAfter() uint64 {
@@ -2949,7 +3107,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[49]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2961,7 +3119,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[49]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2974,7 +3132,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{49}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ListEventsResponse) GetEvents() []*Event {
@@ -3009,7 +3167,7 @@ type VerifyEventsRequest struct {
 
 func (x *VerifyEventsRequest) Reset() {
 	*x = VerifyEventsRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[50]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3021,7 +3179,7 @@ func (x *VerifyEventsRequest) String() string {
 func (*VerifyEventsRequest) ProtoMessage() {}
 
 func (x *VerifyEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[50]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3034,7 +3192,7 @@ func (x *VerifyEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyEventsRequest.ProtoReflect.Descriptor instead.
 func (*VerifyEventsRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{50}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *VerifyEventsRequest) GetSequence() uint64 {
@@ -3062,7 +3220,7 @@ type VerifyEventsResponse struct {
 
 func (x *VerifyEventsResponse) Reset() {
 	*x = VerifyEventsResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[51]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3074,7 +3232,7 @@ func (x *VerifyEventsResponse) String() string {
 func (*VerifyEventsResponse) ProtoMessage() {}
 
 func (x *VerifyEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[51]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3087,7 +3245,7 @@ func (x *VerifyEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyEventsResponse.ProtoReflect.Descriptor instead.
 func (*VerifyEventsResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{51}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *VerifyEventsResponse) GetSequence() uint64 {
@@ -3119,7 +3277,7 @@ type BackupRequest struct {
 
 func (x *BackupRequest) Reset() {
 	*x = BackupRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[52]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3131,7 +3289,7 @@ func (x *BackupRequest) String() string {
 func (*BackupRequest) ProtoMessage() {}
 
 func (x *BackupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[52]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3144,7 +3302,7 @@ func (x *BackupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
 func (*BackupRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{52}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{53}
 }
 
 type BackupResponse struct {
@@ -3156,7 +3314,7 @@ type BackupResponse struct {
 
 func (x *BackupResponse) Reset() {
 	*x = BackupResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[53]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3168,7 +3326,7 @@ func (x *BackupResponse) String() string {
 func (*BackupResponse) ProtoMessage() {}
 
 func (x *BackupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[53]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3181,7 +3339,7 @@ func (x *BackupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupResponse.ProtoReflect.Descriptor instead.
 func (*BackupResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{53}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *BackupResponse) GetChunk() []byte {
@@ -3200,7 +3358,7 @@ type CreateUserResponse struct {
 
 func (x *CreateUserResponse) Reset() {
 	*x = CreateUserResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[54]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3212,7 +3370,7 @@ func (x *CreateUserResponse) String() string {
 func (*CreateUserResponse) ProtoMessage() {}
 
 func (x *CreateUserResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[54]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3225,7 +3383,7 @@ func (x *CreateUserResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUserResponse.ProtoReflect.Descriptor instead.
 func (*CreateUserResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{54}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *CreateUserResponse) GetUser() *User {
@@ -3248,7 +3406,7 @@ type ListUsersRequest struct {
 
 func (x *ListUsersRequest) Reset() {
 	*x = ListUsersRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[55]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3260,7 +3418,7 @@ func (x *ListUsersRequest) String() string {
 func (*ListUsersRequest) ProtoMessage() {}
 
 func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[55]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3273,7 +3431,7 @@ func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsersRequest.ProtoReflect.Descriptor instead.
 func (*ListUsersRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{55}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ListUsersRequest) GetAfter() string {
@@ -3308,7 +3466,7 @@ type ListUsersResponse struct {
 
 func (x *ListUsersResponse) Reset() {
 	*x = ListUsersResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[56]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3320,7 +3478,7 @@ func (x *ListUsersResponse) String() string {
 func (*ListUsersResponse) ProtoMessage() {}
 
 func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[56]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3333,7 +3491,7 @@ func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsersResponse.ProtoReflect.Descriptor instead.
 func (*ListUsersResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{56}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ListUsersResponse) GetUsers() []*User {
@@ -3359,7 +3517,7 @@ type DeleteUserRequest struct {
 
 func (x *DeleteUserRequest) Reset() {
 	*x = DeleteUserRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[57]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3371,7 +3529,7 @@ func (x *DeleteUserRequest) String() string {
 func (*DeleteUserRequest) ProtoMessage() {}
 
 func (x *DeleteUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[57]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3384,7 +3542,7 @@ func (x *DeleteUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteUserRequest.ProtoReflect.Descriptor instead.
 func (*DeleteUserRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{57}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *DeleteUserRequest) GetLogin() string {
@@ -3402,7 +3560,7 @@ type DeleteUserResponse struct {
 
 func (x *DeleteUserResponse) Reset() {
 	*x = DeleteUserResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[58]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3414,7 +3572,7 @@ func (x *DeleteUserResponse) String() string {
 func (*DeleteUserResponse) ProtoMessage() {}
 
 func (x *DeleteUserResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[58]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3427,7 +3585,7 @@ func (x *DeleteUserResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteUserResponse.ProtoReflect.Descriptor instead.
 func (*DeleteUserResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{58}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{59}
 }
 
 type SetUserPasswordRequest struct {
@@ -3440,7 +3598,7 @@ type SetUserPasswordRequest struct {
 
 func (x *SetUserPasswordRequest) Reset() {
 	*x = SetUserPasswordRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[59]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3452,7 +3610,7 @@ func (x *SetUserPasswordRequest) String() string {
 func (*SetUserPasswordRequest) ProtoMessage() {}
 
 func (x *SetUserPasswordRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[59]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3465,7 +3623,7 @@ func (x *SetUserPasswordRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetUserPasswordRequest.ProtoReflect.Descriptor instead.
 func (*SetUserPasswordRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{59}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *SetUserPasswordRequest) GetLogin() string {
@@ -3490,7 +3648,7 @@ type SetUserPasswordResponse struct {
 
 func (x *SetUserPasswordResponse) Reset() {
 	*x = SetUserPasswordResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[60]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3502,7 +3660,7 @@ func (x *SetUserPasswordResponse) String() string {
 func (*SetUserPasswordResponse) ProtoMessage() {}
 
 func (x *SetUserPasswordResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[60]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3515,7 +3673,7 @@ func (x *SetUserPasswordResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetUserPasswordResponse.ProtoReflect.Descriptor instead.
 func (*SetUserPasswordResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{60}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{61}
 }
 
 type RevokeUserRequest struct {
@@ -3527,7 +3685,7 @@ type RevokeUserRequest struct {
 
 func (x *RevokeUserRequest) Reset() {
 	*x = RevokeUserRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[61]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3539,7 +3697,7 @@ func (x *RevokeUserRequest) String() string {
 func (*RevokeUserRequest) ProtoMessage() {}
 
 func (x *RevokeUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[61]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3552,7 +3710,7 @@ func (x *RevokeUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeUserRequest.ProtoReflect.Descriptor instead.
 func (*RevokeUserRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{61}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *RevokeUserRequest) GetLogin() string {
@@ -3570,7 +3728,7 @@ type RevokeUserResponse struct {
 
 func (x *RevokeUserResponse) Reset() {
 	*x = RevokeUserResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[62]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3582,7 +3740,7 @@ func (x *RevokeUserResponse) String() string {
 func (*RevokeUserResponse) ProtoMessage() {}
 
 func (x *RevokeUserResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[62]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3595,7 +3753,7 @@ func (x *RevokeUserResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeUserResponse.ProtoReflect.Descriptor instead.
 func (*RevokeUserResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{62}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{63}
 }
 
 type RevokeClientRequest struct {
@@ -3607,7 +3765,7 @@ type RevokeClientRequest struct {
 
 func (x *RevokeClientRequest) Reset() {
 	*x = RevokeClientRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[63]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3619,7 +3777,7 @@ func (x *RevokeClientRequest) String() string {
 func (*RevokeClientRequest) ProtoMessage() {}
 
 func (x *RevokeClientRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[63]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3632,7 +3790,7 @@ func (x *RevokeClientRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeClientRequest.ProtoReflect.Descriptor instead.
 func (*RevokeClientRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{63}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *RevokeClientRequest) GetId() string {
@@ -3650,7 +3808,7 @@ type RevokeClientResponse struct {
 
 func (x *RevokeClientResponse) Reset() {
 	*x = RevokeClientResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[64]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3662,7 +3820,7 @@ func (x *RevokeClientResponse) String() string {
 func (*RevokeClientResponse) ProtoMessage() {}
 
 func (x *RevokeClientResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[64]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3675,7 +3833,7 @@ func (x *RevokeClientResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeClientResponse.ProtoReflect.Descriptor instead.
 func (*RevokeClientResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{64}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{65}
 }
 
 type Key struct {
@@ -3698,7 +3856,7 @@ type Key struct {
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[65]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3710,7 +3868,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[65]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3723,7 +3881,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{65}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Key) GetId() string {
@@ -3790,7 +3948,7 @@ type ListKeysRequest struct {
 
 func (x *ListKeysRequest) Reset() {
 	*x = ListKeysRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[66]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3802,7 +3960,7 @@ func (x *ListKeysRequest) String() string {
 func (*ListKeysRequest) ProtoMessage() {}
 
 func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[66]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3815,7 +3973,7 @@ func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListKeysRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{66}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{67}
 }
 
 type ListKeysResponse struct {
@@ -3827,7 +3985,7 @@ type ListKeysResponse struct {
 
 func (x *ListKeysResponse) Reset() {
 	*x = ListKeysResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[67]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3839,7 +3997,7 @@ func (x *ListKeysResponse) String() string {
 func (*ListKeysResponse) ProtoMessage() {}
 
 func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[67]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3852,7 +4010,7 @@ func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListKeysResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{67}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *ListKeysResponse) GetKeys() []*Key {
@@ -3872,7 +4030,7 @@ type RotateKeysRequest struct {
 
 func (x *RotateKeysRequest) Reset() {
 	*x = RotateKeysRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[68]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3884,7 +4042,7 @@ func (x *RotateKeysRequest) String() string {
 func (*RotateKeysRequest) ProtoMessage() {}
 
 func (x *RotateKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[68]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3897,7 +4055,7 @@ func (x *RotateKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeysRequest.ProtoReflect.Descriptor instead.
 func (*RotateKeysRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{68}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *RotateKeysRequest) GetAlgorithm() string {
@@ -3916,7 +4074,7 @@ type RotateKeysResponse struct {
 
 func (x *RotateKeysResponse) Reset() {
 	*x = RotateKeysResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[69]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3928,7 +4086,7 @@ func (x *RotateKeysResponse) String() string {
 func (*RotateKeysResponse) ProtoMessage() {}
 
 func (x *RotateKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[69]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3941,7 +4099,7 @@ func (x *RotateKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeysResponse.ProtoReflect.Descriptor instead.
 func (*RotateKeysResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{69}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *RotateKeysResponse) GetNext() []*Key {
@@ -3960,7 +4118,7 @@ type PurgeKeyRequest struct {
 
 func (x *PurgeKeyRequest) Reset() {
 	*x = PurgeKeyRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[70]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3972,7 +4130,7 @@ func (x *PurgeKeyRequest) String() string {
 func (*PurgeKeyRequest) ProtoMessage() {}
 
 func (x *PurgeKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[70]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3985,7 +4143,7 @@ func (x *PurgeKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PurgeKeyRequest.ProtoReflect.Descriptor instead.
 func (*PurgeKeyRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{70}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *PurgeKeyRequest) GetId() string {
@@ -4003,7 +4161,7 @@ type PurgeKeyResponse struct {
 
 func (x *PurgeKeyResponse) Reset() {
 	*x = PurgeKeyResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[71]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4015,7 +4173,7 @@ func (x *PurgeKeyResponse) String() string {
 func (*PurgeKeyResponse) ProtoMessage() {}
 
 func (x *PurgeKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[71]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4028,14 +4186,14 @@ func (x *PurgeKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PurgeKeyResponse.ProtoReflect.Descriptor instead.
 func (*PurgeKeyResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{71}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{72}
 }
 
 var File_gatehouse_admin_v1_admin_proto protoreflect.FileDescriptor
 
 const file_gatehouse_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x1egatehouse/admin/v1/admin.proto\x12\x12gatehouse.admin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcd\x04\n" +
+	"\x1egatehouse/admin/v1/admin.proto\x12\x12gatehouse.admin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfb\x05\n" +
 	"\x06Client\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x122\n" +
@@ -4053,7 +4211,26 @@ const file_gatehouse_admin_v1_admin_proto_rawDesc = "" +
 	"\bdisabled\x18( \x01(\bR\bdisabled\x12'\n" +
 	"\x0fself_registered\x18) \x01(\bR\x0eselfRegistered\x12\x1f\n" +
 	"\vsecret_hash\x18* \x01(\tR\n" +
-	"secretHash\"\x9d\x01\n" +
+	"secretHash\x125\n" +
+	"\x05proof\x182 \x01(\v2\x1f.gatehouse.admin.v1.ClientProofR\x05proof\x12%\n" +
+	"\x0erequire_pushed\x183 \x01(\bR\rrequirePushed\x12\x1e\n" +
+	"\vbind_to_key\x184 \x01(\bR\tbindToKey\x12.\n" +
+	"\x13bind_to_certificate\x185 \x01(\bR\x11bindToCertificate\"\x9b\x02\n" +
+	"\vClientProof\x12\x16\n" +
+	"\x06method\x18\x01 \x01(\tR\x06method\x12\x12\n" +
+	"\x04jwks\x18\x02 \x01(\fR\x04jwks\x12\x19\n" +
+	"\bjwks_uri\x18\x03 \x01(\tR\ajwksUri\x12\x1e\n" +
+	"\n" +
+	"algorithms\x18\x04 \x03(\tR\n" +
+	"algorithms\x12\x1d\n" +
+	"\n" +
+	"subject_dn\x18\x05 \x01(\tR\tsubjectDn\x12\x17\n" +
+	"\asan_dns\x18\x06 \x01(\tR\x06sanDns\x12\x17\n" +
+	"\asan_uri\x18\a \x01(\tR\x06sanUri\x12\x15\n" +
+	"\x06san_ip\x18\b \x01(\tR\x05sanIp\x12\x1b\n" +
+	"\tsan_email\x18\t \x01(\tR\bsanEmail\x12 \n" +
+	"\vthumbprints\x18\n" +
+	" \x03(\tR\vthumbprints\"\x9d\x01\n" +
 	"\x13CreateClientRequest\x122\n" +
 	"\x06client\x18\x01 \x01(\v2\x1a.gatehouse.admin.v1.ClientR\x06client\x12\x16\n" +
 	"\x06secret\x18\x02 \x01(\tR\x06secret\x12\x1b\n" +
@@ -4358,205 +4535,207 @@ func file_gatehouse_admin_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_gatehouse_admin_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_gatehouse_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 72)
+var file_gatehouse_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 73)
 var file_gatehouse_admin_v1_admin_proto_goTypes = []any{
 	(ClientType)(0),                         // 0: gatehouse.admin.v1.ClientType
 	(KeyState)(0),                           // 1: gatehouse.admin.v1.KeyState
 	(*Client)(nil),                          // 2: gatehouse.admin.v1.Client
-	(*CreateClientRequest)(nil),             // 3: gatehouse.admin.v1.CreateClientRequest
-	(*CreateClientResponse)(nil),            // 4: gatehouse.admin.v1.CreateClientResponse
-	(*GetClientRequest)(nil),                // 5: gatehouse.admin.v1.GetClientRequest
-	(*GetClientResponse)(nil),               // 6: gatehouse.admin.v1.GetClientResponse
-	(*UpdateClientRequest)(nil),             // 7: gatehouse.admin.v1.UpdateClientRequest
-	(*UpdateClientResponse)(nil),            // 8: gatehouse.admin.v1.UpdateClientResponse
-	(*ListClientsRequest)(nil),              // 9: gatehouse.admin.v1.ListClientsRequest
-	(*ListClientsResponse)(nil),             // 10: gatehouse.admin.v1.ListClientsResponse
-	(*RegistrationToken)(nil),               // 11: gatehouse.admin.v1.RegistrationToken
-	(*CreateRegistrationTokenRequest)(nil),  // 12: gatehouse.admin.v1.CreateRegistrationTokenRequest
-	(*CreateRegistrationTokenResponse)(nil), // 13: gatehouse.admin.v1.CreateRegistrationTokenResponse
-	(*ListRegistrationTokensRequest)(nil),   // 14: gatehouse.admin.v1.ListRegistrationTokensRequest
-	(*ListRegistrationTokensResponse)(nil),  // 15: gatehouse.admin.v1.ListRegistrationTokensResponse
-	(*DeleteRegistrationTokenRequest)(nil),  // 16: gatehouse.admin.v1.DeleteRegistrationTokenRequest
-	(*DeleteRegistrationTokenResponse)(nil), // 17: gatehouse.admin.v1.DeleteRegistrationTokenResponse
-	(*DeleteClientRequest)(nil),             // 18: gatehouse.admin.v1.DeleteClientRequest
-	(*DeleteClientResponse)(nil),            // 19: gatehouse.admin.v1.DeleteClientResponse
-	(*RotateClientSecretRequest)(nil),       // 20: gatehouse.admin.v1.RotateClientSecretRequest
-	(*RotateClientSecretResponse)(nil),      // 21: gatehouse.admin.v1.RotateClientSecretResponse
-	(*User)(nil),                            // 22: gatehouse.admin.v1.User
-	(*CreateUserRequest)(nil),               // 23: gatehouse.admin.v1.CreateUserRequest
-	(*GetUserRequest)(nil),                  // 24: gatehouse.admin.v1.GetUserRequest
-	(*GetUserResponse)(nil),                 // 25: gatehouse.admin.v1.GetUserResponse
-	(*UpdateUserRequest)(nil),               // 26: gatehouse.admin.v1.UpdateUserRequest
-	(*UpdateUserResponse)(nil),              // 27: gatehouse.admin.v1.UpdateUserResponse
-	(*Group)(nil),                           // 28: gatehouse.admin.v1.Group
-	(*CreateGroupRequest)(nil),              // 29: gatehouse.admin.v1.CreateGroupRequest
-	(*CreateGroupResponse)(nil),             // 30: gatehouse.admin.v1.CreateGroupResponse
-	(*GetGroupRequest)(nil),                 // 31: gatehouse.admin.v1.GetGroupRequest
-	(*GetGroupResponse)(nil),                // 32: gatehouse.admin.v1.GetGroupResponse
-	(*ListGroupsRequest)(nil),               // 33: gatehouse.admin.v1.ListGroupsRequest
-	(*ListGroupsResponse)(nil),              // 34: gatehouse.admin.v1.ListGroupsResponse
-	(*UpdateGroupRequest)(nil),              // 35: gatehouse.admin.v1.UpdateGroupRequest
-	(*UpdateGroupResponse)(nil),             // 36: gatehouse.admin.v1.UpdateGroupResponse
-	(*DeleteGroupRequest)(nil),              // 37: gatehouse.admin.v1.DeleteGroupRequest
-	(*DeleteGroupResponse)(nil),             // 38: gatehouse.admin.v1.DeleteGroupResponse
-	(*Session)(nil),                         // 39: gatehouse.admin.v1.Session
-	(*ListSessionsRequest)(nil),             // 40: gatehouse.admin.v1.ListSessionsRequest
-	(*ListSessionsResponse)(nil),            // 41: gatehouse.admin.v1.ListSessionsResponse
-	(*RevokeSessionRequest)(nil),            // 42: gatehouse.admin.v1.RevokeSessionRequest
-	(*RevokeSessionResponse)(nil),           // 43: gatehouse.admin.v1.RevokeSessionResponse
-	(*Consent)(nil),                         // 44: gatehouse.admin.v1.Consent
-	(*ListConsentsRequest)(nil),             // 45: gatehouse.admin.v1.ListConsentsRequest
-	(*ListConsentsResponse)(nil),            // 46: gatehouse.admin.v1.ListConsentsResponse
-	(*RevokeConsentRequest)(nil),            // 47: gatehouse.admin.v1.RevokeConsentRequest
-	(*RevokeConsentResponse)(nil),           // 48: gatehouse.admin.v1.RevokeConsentResponse
-	(*Event)(nil),                           // 49: gatehouse.admin.v1.Event
-	(*ListEventsRequest)(nil),               // 50: gatehouse.admin.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),              // 51: gatehouse.admin.v1.ListEventsResponse
-	(*VerifyEventsRequest)(nil),             // 52: gatehouse.admin.v1.VerifyEventsRequest
-	(*VerifyEventsResponse)(nil),            // 53: gatehouse.admin.v1.VerifyEventsResponse
-	(*BackupRequest)(nil),                   // 54: gatehouse.admin.v1.BackupRequest
-	(*BackupResponse)(nil),                  // 55: gatehouse.admin.v1.BackupResponse
-	(*CreateUserResponse)(nil),              // 56: gatehouse.admin.v1.CreateUserResponse
-	(*ListUsersRequest)(nil),                // 57: gatehouse.admin.v1.ListUsersRequest
-	(*ListUsersResponse)(nil),               // 58: gatehouse.admin.v1.ListUsersResponse
-	(*DeleteUserRequest)(nil),               // 59: gatehouse.admin.v1.DeleteUserRequest
-	(*DeleteUserResponse)(nil),              // 60: gatehouse.admin.v1.DeleteUserResponse
-	(*SetUserPasswordRequest)(nil),          // 61: gatehouse.admin.v1.SetUserPasswordRequest
-	(*SetUserPasswordResponse)(nil),         // 62: gatehouse.admin.v1.SetUserPasswordResponse
-	(*RevokeUserRequest)(nil),               // 63: gatehouse.admin.v1.RevokeUserRequest
-	(*RevokeUserResponse)(nil),              // 64: gatehouse.admin.v1.RevokeUserResponse
-	(*RevokeClientRequest)(nil),             // 65: gatehouse.admin.v1.RevokeClientRequest
-	(*RevokeClientResponse)(nil),            // 66: gatehouse.admin.v1.RevokeClientResponse
-	(*Key)(nil),                             // 67: gatehouse.admin.v1.Key
-	(*ListKeysRequest)(nil),                 // 68: gatehouse.admin.v1.ListKeysRequest
-	(*ListKeysResponse)(nil),                // 69: gatehouse.admin.v1.ListKeysResponse
-	(*RotateKeysRequest)(nil),               // 70: gatehouse.admin.v1.RotateKeysRequest
-	(*RotateKeysResponse)(nil),              // 71: gatehouse.admin.v1.RotateKeysResponse
-	(*PurgeKeyRequest)(nil),                 // 72: gatehouse.admin.v1.PurgeKeyRequest
-	(*PurgeKeyResponse)(nil),                // 73: gatehouse.admin.v1.PurgeKeyResponse
-	(*timestamppb.Timestamp)(nil),           // 74: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),             // 75: google.protobuf.Duration
-	(*fieldmaskpb.FieldMask)(nil),           // 76: google.protobuf.FieldMask
+	(*ClientProof)(nil),                     // 3: gatehouse.admin.v1.ClientProof
+	(*CreateClientRequest)(nil),             // 4: gatehouse.admin.v1.CreateClientRequest
+	(*CreateClientResponse)(nil),            // 5: gatehouse.admin.v1.CreateClientResponse
+	(*GetClientRequest)(nil),                // 6: gatehouse.admin.v1.GetClientRequest
+	(*GetClientResponse)(nil),               // 7: gatehouse.admin.v1.GetClientResponse
+	(*UpdateClientRequest)(nil),             // 8: gatehouse.admin.v1.UpdateClientRequest
+	(*UpdateClientResponse)(nil),            // 9: gatehouse.admin.v1.UpdateClientResponse
+	(*ListClientsRequest)(nil),              // 10: gatehouse.admin.v1.ListClientsRequest
+	(*ListClientsResponse)(nil),             // 11: gatehouse.admin.v1.ListClientsResponse
+	(*RegistrationToken)(nil),               // 12: gatehouse.admin.v1.RegistrationToken
+	(*CreateRegistrationTokenRequest)(nil),  // 13: gatehouse.admin.v1.CreateRegistrationTokenRequest
+	(*CreateRegistrationTokenResponse)(nil), // 14: gatehouse.admin.v1.CreateRegistrationTokenResponse
+	(*ListRegistrationTokensRequest)(nil),   // 15: gatehouse.admin.v1.ListRegistrationTokensRequest
+	(*ListRegistrationTokensResponse)(nil),  // 16: gatehouse.admin.v1.ListRegistrationTokensResponse
+	(*DeleteRegistrationTokenRequest)(nil),  // 17: gatehouse.admin.v1.DeleteRegistrationTokenRequest
+	(*DeleteRegistrationTokenResponse)(nil), // 18: gatehouse.admin.v1.DeleteRegistrationTokenResponse
+	(*DeleteClientRequest)(nil),             // 19: gatehouse.admin.v1.DeleteClientRequest
+	(*DeleteClientResponse)(nil),            // 20: gatehouse.admin.v1.DeleteClientResponse
+	(*RotateClientSecretRequest)(nil),       // 21: gatehouse.admin.v1.RotateClientSecretRequest
+	(*RotateClientSecretResponse)(nil),      // 22: gatehouse.admin.v1.RotateClientSecretResponse
+	(*User)(nil),                            // 23: gatehouse.admin.v1.User
+	(*CreateUserRequest)(nil),               // 24: gatehouse.admin.v1.CreateUserRequest
+	(*GetUserRequest)(nil),                  // 25: gatehouse.admin.v1.GetUserRequest
+	(*GetUserResponse)(nil),                 // 26: gatehouse.admin.v1.GetUserResponse
+	(*UpdateUserRequest)(nil),               // 27: gatehouse.admin.v1.UpdateUserRequest
+	(*UpdateUserResponse)(nil),              // 28: gatehouse.admin.v1.UpdateUserResponse
+	(*Group)(nil),                           // 29: gatehouse.admin.v1.Group
+	(*CreateGroupRequest)(nil),              // 30: gatehouse.admin.v1.CreateGroupRequest
+	(*CreateGroupResponse)(nil),             // 31: gatehouse.admin.v1.CreateGroupResponse
+	(*GetGroupRequest)(nil),                 // 32: gatehouse.admin.v1.GetGroupRequest
+	(*GetGroupResponse)(nil),                // 33: gatehouse.admin.v1.GetGroupResponse
+	(*ListGroupsRequest)(nil),               // 34: gatehouse.admin.v1.ListGroupsRequest
+	(*ListGroupsResponse)(nil),              // 35: gatehouse.admin.v1.ListGroupsResponse
+	(*UpdateGroupRequest)(nil),              // 36: gatehouse.admin.v1.UpdateGroupRequest
+	(*UpdateGroupResponse)(nil),             // 37: gatehouse.admin.v1.UpdateGroupResponse
+	(*DeleteGroupRequest)(nil),              // 38: gatehouse.admin.v1.DeleteGroupRequest
+	(*DeleteGroupResponse)(nil),             // 39: gatehouse.admin.v1.DeleteGroupResponse
+	(*Session)(nil),                         // 40: gatehouse.admin.v1.Session
+	(*ListSessionsRequest)(nil),             // 41: gatehouse.admin.v1.ListSessionsRequest
+	(*ListSessionsResponse)(nil),            // 42: gatehouse.admin.v1.ListSessionsResponse
+	(*RevokeSessionRequest)(nil),            // 43: gatehouse.admin.v1.RevokeSessionRequest
+	(*RevokeSessionResponse)(nil),           // 44: gatehouse.admin.v1.RevokeSessionResponse
+	(*Consent)(nil),                         // 45: gatehouse.admin.v1.Consent
+	(*ListConsentsRequest)(nil),             // 46: gatehouse.admin.v1.ListConsentsRequest
+	(*ListConsentsResponse)(nil),            // 47: gatehouse.admin.v1.ListConsentsResponse
+	(*RevokeConsentRequest)(nil),            // 48: gatehouse.admin.v1.RevokeConsentRequest
+	(*RevokeConsentResponse)(nil),           // 49: gatehouse.admin.v1.RevokeConsentResponse
+	(*Event)(nil),                           // 50: gatehouse.admin.v1.Event
+	(*ListEventsRequest)(nil),               // 51: gatehouse.admin.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),              // 52: gatehouse.admin.v1.ListEventsResponse
+	(*VerifyEventsRequest)(nil),             // 53: gatehouse.admin.v1.VerifyEventsRequest
+	(*VerifyEventsResponse)(nil),            // 54: gatehouse.admin.v1.VerifyEventsResponse
+	(*BackupRequest)(nil),                   // 55: gatehouse.admin.v1.BackupRequest
+	(*BackupResponse)(nil),                  // 56: gatehouse.admin.v1.BackupResponse
+	(*CreateUserResponse)(nil),              // 57: gatehouse.admin.v1.CreateUserResponse
+	(*ListUsersRequest)(nil),                // 58: gatehouse.admin.v1.ListUsersRequest
+	(*ListUsersResponse)(nil),               // 59: gatehouse.admin.v1.ListUsersResponse
+	(*DeleteUserRequest)(nil),               // 60: gatehouse.admin.v1.DeleteUserRequest
+	(*DeleteUserResponse)(nil),              // 61: gatehouse.admin.v1.DeleteUserResponse
+	(*SetUserPasswordRequest)(nil),          // 62: gatehouse.admin.v1.SetUserPasswordRequest
+	(*SetUserPasswordResponse)(nil),         // 63: gatehouse.admin.v1.SetUserPasswordResponse
+	(*RevokeUserRequest)(nil),               // 64: gatehouse.admin.v1.RevokeUserRequest
+	(*RevokeUserResponse)(nil),              // 65: gatehouse.admin.v1.RevokeUserResponse
+	(*RevokeClientRequest)(nil),             // 66: gatehouse.admin.v1.RevokeClientRequest
+	(*RevokeClientResponse)(nil),            // 67: gatehouse.admin.v1.RevokeClientResponse
+	(*Key)(nil),                             // 68: gatehouse.admin.v1.Key
+	(*ListKeysRequest)(nil),                 // 69: gatehouse.admin.v1.ListKeysRequest
+	(*ListKeysResponse)(nil),                // 70: gatehouse.admin.v1.ListKeysResponse
+	(*RotateKeysRequest)(nil),               // 71: gatehouse.admin.v1.RotateKeysRequest
+	(*RotateKeysResponse)(nil),              // 72: gatehouse.admin.v1.RotateKeysResponse
+	(*PurgeKeyRequest)(nil),                 // 73: gatehouse.admin.v1.PurgeKeyRequest
+	(*PurgeKeyResponse)(nil),                // 74: gatehouse.admin.v1.PurgeKeyResponse
+	(*timestamppb.Timestamp)(nil),           // 75: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),             // 76: google.protobuf.Duration
+	(*fieldmaskpb.FieldMask)(nil),           // 77: google.protobuf.FieldMask
 }
 var file_gatehouse_admin_v1_admin_proto_depIdxs = []int32{
 	0,  // 0: gatehouse.admin.v1.Client.type:type_name -> gatehouse.admin.v1.ClientType
-	74, // 1: gatehouse.admin.v1.Client.created_at:type_name -> google.protobuf.Timestamp
-	75, // 2: gatehouse.admin.v1.Client.access_token_lifetime:type_name -> google.protobuf.Duration
-	2,  // 3: gatehouse.admin.v1.CreateClientRequest.client:type_name -> gatehouse.admin.v1.Client
-	2,  // 4: gatehouse.admin.v1.CreateClientResponse.client:type_name -> gatehouse.admin.v1.Client
-	2,  // 5: gatehouse.admin.v1.GetClientResponse.client:type_name -> gatehouse.admin.v1.Client
-	2,  // 6: gatehouse.admin.v1.UpdateClientRequest.client:type_name -> gatehouse.admin.v1.Client
-	76, // 7: gatehouse.admin.v1.UpdateClientRequest.update_mask:type_name -> google.protobuf.FieldMask
-	2,  // 8: gatehouse.admin.v1.UpdateClientResponse.client:type_name -> gatehouse.admin.v1.Client
-	2,  // 9: gatehouse.admin.v1.ListClientsResponse.clients:type_name -> gatehouse.admin.v1.Client
-	74, // 10: gatehouse.admin.v1.RegistrationToken.created_at:type_name -> google.protobuf.Timestamp
-	74, // 11: gatehouse.admin.v1.RegistrationToken.expires_at:type_name -> google.protobuf.Timestamp
-	11, // 12: gatehouse.admin.v1.CreateRegistrationTokenRequest.token:type_name -> gatehouse.admin.v1.RegistrationToken
-	75, // 13: gatehouse.admin.v1.CreateRegistrationTokenRequest.lifetime:type_name -> google.protobuf.Duration
-	11, // 14: gatehouse.admin.v1.CreateRegistrationTokenResponse.token:type_name -> gatehouse.admin.v1.RegistrationToken
-	11, // 15: gatehouse.admin.v1.ListRegistrationTokensResponse.tokens:type_name -> gatehouse.admin.v1.RegistrationToken
-	74, // 16: gatehouse.admin.v1.User.created_at:type_name -> google.protobuf.Timestamp
-	22, // 17: gatehouse.admin.v1.CreateUserRequest.user:type_name -> gatehouse.admin.v1.User
-	22, // 18: gatehouse.admin.v1.GetUserResponse.user:type_name -> gatehouse.admin.v1.User
-	22, // 19: gatehouse.admin.v1.UpdateUserRequest.user:type_name -> gatehouse.admin.v1.User
-	76, // 20: gatehouse.admin.v1.UpdateUserRequest.update_mask:type_name -> google.protobuf.FieldMask
-	22, // 21: gatehouse.admin.v1.UpdateUserResponse.user:type_name -> gatehouse.admin.v1.User
-	74, // 22: gatehouse.admin.v1.Group.created_at:type_name -> google.protobuf.Timestamp
-	28, // 23: gatehouse.admin.v1.CreateGroupRequest.group:type_name -> gatehouse.admin.v1.Group
-	28, // 24: gatehouse.admin.v1.CreateGroupResponse.group:type_name -> gatehouse.admin.v1.Group
-	28, // 25: gatehouse.admin.v1.GetGroupResponse.group:type_name -> gatehouse.admin.v1.Group
-	28, // 26: gatehouse.admin.v1.ListGroupsResponse.groups:type_name -> gatehouse.admin.v1.Group
-	28, // 27: gatehouse.admin.v1.UpdateGroupRequest.group:type_name -> gatehouse.admin.v1.Group
-	76, // 28: gatehouse.admin.v1.UpdateGroupRequest.update_mask:type_name -> google.protobuf.FieldMask
-	28, // 29: gatehouse.admin.v1.UpdateGroupResponse.group:type_name -> gatehouse.admin.v1.Group
-	74, // 30: gatehouse.admin.v1.Session.auth_time:type_name -> google.protobuf.Timestamp
-	74, // 31: gatehouse.admin.v1.Session.expires_at:type_name -> google.protobuf.Timestamp
-	39, // 32: gatehouse.admin.v1.ListSessionsResponse.sessions:type_name -> gatehouse.admin.v1.Session
-	74, // 33: gatehouse.admin.v1.Consent.given_at:type_name -> google.protobuf.Timestamp
-	44, // 34: gatehouse.admin.v1.ListConsentsResponse.consents:type_name -> gatehouse.admin.v1.Consent
-	74, // 35: gatehouse.admin.v1.Event.time:type_name -> google.protobuf.Timestamp
-	74, // 36: gatehouse.admin.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
-	74, // 37: gatehouse.admin.v1.ListEventsRequest.until:type_name -> google.protobuf.Timestamp
-	49, // 38: gatehouse.admin.v1.ListEventsResponse.events:type_name -> gatehouse.admin.v1.Event
-	22, // 39: gatehouse.admin.v1.CreateUserResponse.user:type_name -> gatehouse.admin.v1.User
-	22, // 40: gatehouse.admin.v1.ListUsersResponse.users:type_name -> gatehouse.admin.v1.User
-	1,  // 41: gatehouse.admin.v1.Key.state:type_name -> gatehouse.admin.v1.KeyState
-	74, // 42: gatehouse.admin.v1.Key.created_at:type_name -> google.protobuf.Timestamp
-	74, // 43: gatehouse.admin.v1.Key.active_at:type_name -> google.protobuf.Timestamp
-	74, // 44: gatehouse.admin.v1.Key.retired_at:type_name -> google.protobuf.Timestamp
-	74, // 45: gatehouse.admin.v1.Key.retires_at:type_name -> google.protobuf.Timestamp
-	74, // 46: gatehouse.admin.v1.Key.verifies_until:type_name -> google.protobuf.Timestamp
-	67, // 47: gatehouse.admin.v1.ListKeysResponse.keys:type_name -> gatehouse.admin.v1.Key
-	67, // 48: gatehouse.admin.v1.RotateKeysResponse.next:type_name -> gatehouse.admin.v1.Key
-	3,  // 49: gatehouse.admin.v1.Admin.CreateClient:input_type -> gatehouse.admin.v1.CreateClientRequest
-	9,  // 50: gatehouse.admin.v1.Admin.ListClients:input_type -> gatehouse.admin.v1.ListClientsRequest
-	18, // 51: gatehouse.admin.v1.Admin.DeleteClient:input_type -> gatehouse.admin.v1.DeleteClientRequest
-	20, // 52: gatehouse.admin.v1.Admin.RotateClientSecret:input_type -> gatehouse.admin.v1.RotateClientSecretRequest
-	5,  // 53: gatehouse.admin.v1.Admin.GetClient:input_type -> gatehouse.admin.v1.GetClientRequest
-	7,  // 54: gatehouse.admin.v1.Admin.UpdateClient:input_type -> gatehouse.admin.v1.UpdateClientRequest
-	12, // 55: gatehouse.admin.v1.Admin.CreateRegistrationToken:input_type -> gatehouse.admin.v1.CreateRegistrationTokenRequest
-	14, // 56: gatehouse.admin.v1.Admin.ListRegistrationTokens:input_type -> gatehouse.admin.v1.ListRegistrationTokensRequest
-	16, // 57: gatehouse.admin.v1.Admin.DeleteRegistrationToken:input_type -> gatehouse.admin.v1.DeleteRegistrationTokenRequest
-	24, // 58: gatehouse.admin.v1.Admin.GetUser:input_type -> gatehouse.admin.v1.GetUserRequest
-	26, // 59: gatehouse.admin.v1.Admin.UpdateUser:input_type -> gatehouse.admin.v1.UpdateUserRequest
-	29, // 60: gatehouse.admin.v1.Admin.CreateGroup:input_type -> gatehouse.admin.v1.CreateGroupRequest
-	31, // 61: gatehouse.admin.v1.Admin.GetGroup:input_type -> gatehouse.admin.v1.GetGroupRequest
-	33, // 62: gatehouse.admin.v1.Admin.ListGroups:input_type -> gatehouse.admin.v1.ListGroupsRequest
-	35, // 63: gatehouse.admin.v1.Admin.UpdateGroup:input_type -> gatehouse.admin.v1.UpdateGroupRequest
-	37, // 64: gatehouse.admin.v1.Admin.DeleteGroup:input_type -> gatehouse.admin.v1.DeleteGroupRequest
-	40, // 65: gatehouse.admin.v1.Admin.ListSessions:input_type -> gatehouse.admin.v1.ListSessionsRequest
-	42, // 66: gatehouse.admin.v1.Admin.RevokeSession:input_type -> gatehouse.admin.v1.RevokeSessionRequest
-	45, // 67: gatehouse.admin.v1.Admin.ListConsents:input_type -> gatehouse.admin.v1.ListConsentsRequest
-	47, // 68: gatehouse.admin.v1.Admin.RevokeConsent:input_type -> gatehouse.admin.v1.RevokeConsentRequest
-	50, // 69: gatehouse.admin.v1.Admin.ListEvents:input_type -> gatehouse.admin.v1.ListEventsRequest
-	52, // 70: gatehouse.admin.v1.Admin.VerifyEvents:input_type -> gatehouse.admin.v1.VerifyEventsRequest
-	54, // 71: gatehouse.admin.v1.Admin.Backup:input_type -> gatehouse.admin.v1.BackupRequest
-	23, // 72: gatehouse.admin.v1.Admin.CreateUser:input_type -> gatehouse.admin.v1.CreateUserRequest
-	57, // 73: gatehouse.admin.v1.Admin.ListUsers:input_type -> gatehouse.admin.v1.ListUsersRequest
-	59, // 74: gatehouse.admin.v1.Admin.DeleteUser:input_type -> gatehouse.admin.v1.DeleteUserRequest
-	61, // 75: gatehouse.admin.v1.Admin.SetUserPassword:input_type -> gatehouse.admin.v1.SetUserPasswordRequest
-	63, // 76: gatehouse.admin.v1.Admin.RevokeUser:input_type -> gatehouse.admin.v1.RevokeUserRequest
-	65, // 77: gatehouse.admin.v1.Admin.RevokeClient:input_type -> gatehouse.admin.v1.RevokeClientRequest
-	68, // 78: gatehouse.admin.v1.Admin.ListKeys:input_type -> gatehouse.admin.v1.ListKeysRequest
-	70, // 79: gatehouse.admin.v1.Admin.RotateKeys:input_type -> gatehouse.admin.v1.RotateKeysRequest
-	72, // 80: gatehouse.admin.v1.Admin.PurgeKey:input_type -> gatehouse.admin.v1.PurgeKeyRequest
-	4,  // 81: gatehouse.admin.v1.Admin.CreateClient:output_type -> gatehouse.admin.v1.CreateClientResponse
-	10, // 82: gatehouse.admin.v1.Admin.ListClients:output_type -> gatehouse.admin.v1.ListClientsResponse
-	19, // 83: gatehouse.admin.v1.Admin.DeleteClient:output_type -> gatehouse.admin.v1.DeleteClientResponse
-	21, // 84: gatehouse.admin.v1.Admin.RotateClientSecret:output_type -> gatehouse.admin.v1.RotateClientSecretResponse
-	6,  // 85: gatehouse.admin.v1.Admin.GetClient:output_type -> gatehouse.admin.v1.GetClientResponse
-	8,  // 86: gatehouse.admin.v1.Admin.UpdateClient:output_type -> gatehouse.admin.v1.UpdateClientResponse
-	13, // 87: gatehouse.admin.v1.Admin.CreateRegistrationToken:output_type -> gatehouse.admin.v1.CreateRegistrationTokenResponse
-	15, // 88: gatehouse.admin.v1.Admin.ListRegistrationTokens:output_type -> gatehouse.admin.v1.ListRegistrationTokensResponse
-	17, // 89: gatehouse.admin.v1.Admin.DeleteRegistrationToken:output_type -> gatehouse.admin.v1.DeleteRegistrationTokenResponse
-	25, // 90: gatehouse.admin.v1.Admin.GetUser:output_type -> gatehouse.admin.v1.GetUserResponse
-	27, // 91: gatehouse.admin.v1.Admin.UpdateUser:output_type -> gatehouse.admin.v1.UpdateUserResponse
-	30, // 92: gatehouse.admin.v1.Admin.CreateGroup:output_type -> gatehouse.admin.v1.CreateGroupResponse
-	32, // 93: gatehouse.admin.v1.Admin.GetGroup:output_type -> gatehouse.admin.v1.GetGroupResponse
-	34, // 94: gatehouse.admin.v1.Admin.ListGroups:output_type -> gatehouse.admin.v1.ListGroupsResponse
-	36, // 95: gatehouse.admin.v1.Admin.UpdateGroup:output_type -> gatehouse.admin.v1.UpdateGroupResponse
-	38, // 96: gatehouse.admin.v1.Admin.DeleteGroup:output_type -> gatehouse.admin.v1.DeleteGroupResponse
-	41, // 97: gatehouse.admin.v1.Admin.ListSessions:output_type -> gatehouse.admin.v1.ListSessionsResponse
-	43, // 98: gatehouse.admin.v1.Admin.RevokeSession:output_type -> gatehouse.admin.v1.RevokeSessionResponse
-	46, // 99: gatehouse.admin.v1.Admin.ListConsents:output_type -> gatehouse.admin.v1.ListConsentsResponse
-	48, // 100: gatehouse.admin.v1.Admin.RevokeConsent:output_type -> gatehouse.admin.v1.RevokeConsentResponse
-	51, // 101: gatehouse.admin.v1.Admin.ListEvents:output_type -> gatehouse.admin.v1.ListEventsResponse
-	53, // 102: gatehouse.admin.v1.Admin.VerifyEvents:output_type -> gatehouse.admin.v1.VerifyEventsResponse
-	55, // 103: gatehouse.admin.v1.Admin.Backup:output_type -> gatehouse.admin.v1.BackupResponse
-	56, // 104: gatehouse.admin.v1.Admin.CreateUser:output_type -> gatehouse.admin.v1.CreateUserResponse
-	58, // 105: gatehouse.admin.v1.Admin.ListUsers:output_type -> gatehouse.admin.v1.ListUsersResponse
-	60, // 106: gatehouse.admin.v1.Admin.DeleteUser:output_type -> gatehouse.admin.v1.DeleteUserResponse
-	62, // 107: gatehouse.admin.v1.Admin.SetUserPassword:output_type -> gatehouse.admin.v1.SetUserPasswordResponse
-	64, // 108: gatehouse.admin.v1.Admin.RevokeUser:output_type -> gatehouse.admin.v1.RevokeUserResponse
-	66, // 109: gatehouse.admin.v1.Admin.RevokeClient:output_type -> gatehouse.admin.v1.RevokeClientResponse
-	69, // 110: gatehouse.admin.v1.Admin.ListKeys:output_type -> gatehouse.admin.v1.ListKeysResponse
-	71, // 111: gatehouse.admin.v1.Admin.RotateKeys:output_type -> gatehouse.admin.v1.RotateKeysResponse
-	73, // 112: gatehouse.admin.v1.Admin.PurgeKey:output_type -> gatehouse.admin.v1.PurgeKeyResponse
-	81, // [81:113] is the sub-list for method output_type
-	49, // [49:81] is the sub-list for method input_type
-	49, // [49:49] is the sub-list for extension type_name
-	49, // [49:49] is the sub-list for extension extendee
-	0,  // [0:49] is the sub-list for field type_name
+	75, // 1: gatehouse.admin.v1.Client.created_at:type_name -> google.protobuf.Timestamp
+	76, // 2: gatehouse.admin.v1.Client.access_token_lifetime:type_name -> google.protobuf.Duration
+	3,  // 3: gatehouse.admin.v1.Client.proof:type_name -> gatehouse.admin.v1.ClientProof
+	2,  // 4: gatehouse.admin.v1.CreateClientRequest.client:type_name -> gatehouse.admin.v1.Client
+	2,  // 5: gatehouse.admin.v1.CreateClientResponse.client:type_name -> gatehouse.admin.v1.Client
+	2,  // 6: gatehouse.admin.v1.GetClientResponse.client:type_name -> gatehouse.admin.v1.Client
+	2,  // 7: gatehouse.admin.v1.UpdateClientRequest.client:type_name -> gatehouse.admin.v1.Client
+	77, // 8: gatehouse.admin.v1.UpdateClientRequest.update_mask:type_name -> google.protobuf.FieldMask
+	2,  // 9: gatehouse.admin.v1.UpdateClientResponse.client:type_name -> gatehouse.admin.v1.Client
+	2,  // 10: gatehouse.admin.v1.ListClientsResponse.clients:type_name -> gatehouse.admin.v1.Client
+	75, // 11: gatehouse.admin.v1.RegistrationToken.created_at:type_name -> google.protobuf.Timestamp
+	75, // 12: gatehouse.admin.v1.RegistrationToken.expires_at:type_name -> google.protobuf.Timestamp
+	12, // 13: gatehouse.admin.v1.CreateRegistrationTokenRequest.token:type_name -> gatehouse.admin.v1.RegistrationToken
+	76, // 14: gatehouse.admin.v1.CreateRegistrationTokenRequest.lifetime:type_name -> google.protobuf.Duration
+	12, // 15: gatehouse.admin.v1.CreateRegistrationTokenResponse.token:type_name -> gatehouse.admin.v1.RegistrationToken
+	12, // 16: gatehouse.admin.v1.ListRegistrationTokensResponse.tokens:type_name -> gatehouse.admin.v1.RegistrationToken
+	75, // 17: gatehouse.admin.v1.User.created_at:type_name -> google.protobuf.Timestamp
+	23, // 18: gatehouse.admin.v1.CreateUserRequest.user:type_name -> gatehouse.admin.v1.User
+	23, // 19: gatehouse.admin.v1.GetUserResponse.user:type_name -> gatehouse.admin.v1.User
+	23, // 20: gatehouse.admin.v1.UpdateUserRequest.user:type_name -> gatehouse.admin.v1.User
+	77, // 21: gatehouse.admin.v1.UpdateUserRequest.update_mask:type_name -> google.protobuf.FieldMask
+	23, // 22: gatehouse.admin.v1.UpdateUserResponse.user:type_name -> gatehouse.admin.v1.User
+	75, // 23: gatehouse.admin.v1.Group.created_at:type_name -> google.protobuf.Timestamp
+	29, // 24: gatehouse.admin.v1.CreateGroupRequest.group:type_name -> gatehouse.admin.v1.Group
+	29, // 25: gatehouse.admin.v1.CreateGroupResponse.group:type_name -> gatehouse.admin.v1.Group
+	29, // 26: gatehouse.admin.v1.GetGroupResponse.group:type_name -> gatehouse.admin.v1.Group
+	29, // 27: gatehouse.admin.v1.ListGroupsResponse.groups:type_name -> gatehouse.admin.v1.Group
+	29, // 28: gatehouse.admin.v1.UpdateGroupRequest.group:type_name -> gatehouse.admin.v1.Group
+	77, // 29: gatehouse.admin.v1.UpdateGroupRequest.update_mask:type_name -> google.protobuf.FieldMask
+	29, // 30: gatehouse.admin.v1.UpdateGroupResponse.group:type_name -> gatehouse.admin.v1.Group
+	75, // 31: gatehouse.admin.v1.Session.auth_time:type_name -> google.protobuf.Timestamp
+	75, // 32: gatehouse.admin.v1.Session.expires_at:type_name -> google.protobuf.Timestamp
+	40, // 33: gatehouse.admin.v1.ListSessionsResponse.sessions:type_name -> gatehouse.admin.v1.Session
+	75, // 34: gatehouse.admin.v1.Consent.given_at:type_name -> google.protobuf.Timestamp
+	45, // 35: gatehouse.admin.v1.ListConsentsResponse.consents:type_name -> gatehouse.admin.v1.Consent
+	75, // 36: gatehouse.admin.v1.Event.time:type_name -> google.protobuf.Timestamp
+	75, // 37: gatehouse.admin.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
+	75, // 38: gatehouse.admin.v1.ListEventsRequest.until:type_name -> google.protobuf.Timestamp
+	50, // 39: gatehouse.admin.v1.ListEventsResponse.events:type_name -> gatehouse.admin.v1.Event
+	23, // 40: gatehouse.admin.v1.CreateUserResponse.user:type_name -> gatehouse.admin.v1.User
+	23, // 41: gatehouse.admin.v1.ListUsersResponse.users:type_name -> gatehouse.admin.v1.User
+	1,  // 42: gatehouse.admin.v1.Key.state:type_name -> gatehouse.admin.v1.KeyState
+	75, // 43: gatehouse.admin.v1.Key.created_at:type_name -> google.protobuf.Timestamp
+	75, // 44: gatehouse.admin.v1.Key.active_at:type_name -> google.protobuf.Timestamp
+	75, // 45: gatehouse.admin.v1.Key.retired_at:type_name -> google.protobuf.Timestamp
+	75, // 46: gatehouse.admin.v1.Key.retires_at:type_name -> google.protobuf.Timestamp
+	75, // 47: gatehouse.admin.v1.Key.verifies_until:type_name -> google.protobuf.Timestamp
+	68, // 48: gatehouse.admin.v1.ListKeysResponse.keys:type_name -> gatehouse.admin.v1.Key
+	68, // 49: gatehouse.admin.v1.RotateKeysResponse.next:type_name -> gatehouse.admin.v1.Key
+	4,  // 50: gatehouse.admin.v1.Admin.CreateClient:input_type -> gatehouse.admin.v1.CreateClientRequest
+	10, // 51: gatehouse.admin.v1.Admin.ListClients:input_type -> gatehouse.admin.v1.ListClientsRequest
+	19, // 52: gatehouse.admin.v1.Admin.DeleteClient:input_type -> gatehouse.admin.v1.DeleteClientRequest
+	21, // 53: gatehouse.admin.v1.Admin.RotateClientSecret:input_type -> gatehouse.admin.v1.RotateClientSecretRequest
+	6,  // 54: gatehouse.admin.v1.Admin.GetClient:input_type -> gatehouse.admin.v1.GetClientRequest
+	8,  // 55: gatehouse.admin.v1.Admin.UpdateClient:input_type -> gatehouse.admin.v1.UpdateClientRequest
+	13, // 56: gatehouse.admin.v1.Admin.CreateRegistrationToken:input_type -> gatehouse.admin.v1.CreateRegistrationTokenRequest
+	15, // 57: gatehouse.admin.v1.Admin.ListRegistrationTokens:input_type -> gatehouse.admin.v1.ListRegistrationTokensRequest
+	17, // 58: gatehouse.admin.v1.Admin.DeleteRegistrationToken:input_type -> gatehouse.admin.v1.DeleteRegistrationTokenRequest
+	25, // 59: gatehouse.admin.v1.Admin.GetUser:input_type -> gatehouse.admin.v1.GetUserRequest
+	27, // 60: gatehouse.admin.v1.Admin.UpdateUser:input_type -> gatehouse.admin.v1.UpdateUserRequest
+	30, // 61: gatehouse.admin.v1.Admin.CreateGroup:input_type -> gatehouse.admin.v1.CreateGroupRequest
+	32, // 62: gatehouse.admin.v1.Admin.GetGroup:input_type -> gatehouse.admin.v1.GetGroupRequest
+	34, // 63: gatehouse.admin.v1.Admin.ListGroups:input_type -> gatehouse.admin.v1.ListGroupsRequest
+	36, // 64: gatehouse.admin.v1.Admin.UpdateGroup:input_type -> gatehouse.admin.v1.UpdateGroupRequest
+	38, // 65: gatehouse.admin.v1.Admin.DeleteGroup:input_type -> gatehouse.admin.v1.DeleteGroupRequest
+	41, // 66: gatehouse.admin.v1.Admin.ListSessions:input_type -> gatehouse.admin.v1.ListSessionsRequest
+	43, // 67: gatehouse.admin.v1.Admin.RevokeSession:input_type -> gatehouse.admin.v1.RevokeSessionRequest
+	46, // 68: gatehouse.admin.v1.Admin.ListConsents:input_type -> gatehouse.admin.v1.ListConsentsRequest
+	48, // 69: gatehouse.admin.v1.Admin.RevokeConsent:input_type -> gatehouse.admin.v1.RevokeConsentRequest
+	51, // 70: gatehouse.admin.v1.Admin.ListEvents:input_type -> gatehouse.admin.v1.ListEventsRequest
+	53, // 71: gatehouse.admin.v1.Admin.VerifyEvents:input_type -> gatehouse.admin.v1.VerifyEventsRequest
+	55, // 72: gatehouse.admin.v1.Admin.Backup:input_type -> gatehouse.admin.v1.BackupRequest
+	24, // 73: gatehouse.admin.v1.Admin.CreateUser:input_type -> gatehouse.admin.v1.CreateUserRequest
+	58, // 74: gatehouse.admin.v1.Admin.ListUsers:input_type -> gatehouse.admin.v1.ListUsersRequest
+	60, // 75: gatehouse.admin.v1.Admin.DeleteUser:input_type -> gatehouse.admin.v1.DeleteUserRequest
+	62, // 76: gatehouse.admin.v1.Admin.SetUserPassword:input_type -> gatehouse.admin.v1.SetUserPasswordRequest
+	64, // 77: gatehouse.admin.v1.Admin.RevokeUser:input_type -> gatehouse.admin.v1.RevokeUserRequest
+	66, // 78: gatehouse.admin.v1.Admin.RevokeClient:input_type -> gatehouse.admin.v1.RevokeClientRequest
+	69, // 79: gatehouse.admin.v1.Admin.ListKeys:input_type -> gatehouse.admin.v1.ListKeysRequest
+	71, // 80: gatehouse.admin.v1.Admin.RotateKeys:input_type -> gatehouse.admin.v1.RotateKeysRequest
+	73, // 81: gatehouse.admin.v1.Admin.PurgeKey:input_type -> gatehouse.admin.v1.PurgeKeyRequest
+	5,  // 82: gatehouse.admin.v1.Admin.CreateClient:output_type -> gatehouse.admin.v1.CreateClientResponse
+	11, // 83: gatehouse.admin.v1.Admin.ListClients:output_type -> gatehouse.admin.v1.ListClientsResponse
+	20, // 84: gatehouse.admin.v1.Admin.DeleteClient:output_type -> gatehouse.admin.v1.DeleteClientResponse
+	22, // 85: gatehouse.admin.v1.Admin.RotateClientSecret:output_type -> gatehouse.admin.v1.RotateClientSecretResponse
+	7,  // 86: gatehouse.admin.v1.Admin.GetClient:output_type -> gatehouse.admin.v1.GetClientResponse
+	9,  // 87: gatehouse.admin.v1.Admin.UpdateClient:output_type -> gatehouse.admin.v1.UpdateClientResponse
+	14, // 88: gatehouse.admin.v1.Admin.CreateRegistrationToken:output_type -> gatehouse.admin.v1.CreateRegistrationTokenResponse
+	16, // 89: gatehouse.admin.v1.Admin.ListRegistrationTokens:output_type -> gatehouse.admin.v1.ListRegistrationTokensResponse
+	18, // 90: gatehouse.admin.v1.Admin.DeleteRegistrationToken:output_type -> gatehouse.admin.v1.DeleteRegistrationTokenResponse
+	26, // 91: gatehouse.admin.v1.Admin.GetUser:output_type -> gatehouse.admin.v1.GetUserResponse
+	28, // 92: gatehouse.admin.v1.Admin.UpdateUser:output_type -> gatehouse.admin.v1.UpdateUserResponse
+	31, // 93: gatehouse.admin.v1.Admin.CreateGroup:output_type -> gatehouse.admin.v1.CreateGroupResponse
+	33, // 94: gatehouse.admin.v1.Admin.GetGroup:output_type -> gatehouse.admin.v1.GetGroupResponse
+	35, // 95: gatehouse.admin.v1.Admin.ListGroups:output_type -> gatehouse.admin.v1.ListGroupsResponse
+	37, // 96: gatehouse.admin.v1.Admin.UpdateGroup:output_type -> gatehouse.admin.v1.UpdateGroupResponse
+	39, // 97: gatehouse.admin.v1.Admin.DeleteGroup:output_type -> gatehouse.admin.v1.DeleteGroupResponse
+	42, // 98: gatehouse.admin.v1.Admin.ListSessions:output_type -> gatehouse.admin.v1.ListSessionsResponse
+	44, // 99: gatehouse.admin.v1.Admin.RevokeSession:output_type -> gatehouse.admin.v1.RevokeSessionResponse
+	47, // 100: gatehouse.admin.v1.Admin.ListConsents:output_type -> gatehouse.admin.v1.ListConsentsResponse
+	49, // 101: gatehouse.admin.v1.Admin.RevokeConsent:output_type -> gatehouse.admin.v1.RevokeConsentResponse
+	52, // 102: gatehouse.admin.v1.Admin.ListEvents:output_type -> gatehouse.admin.v1.ListEventsResponse
+	54, // 103: gatehouse.admin.v1.Admin.VerifyEvents:output_type -> gatehouse.admin.v1.VerifyEventsResponse
+	56, // 104: gatehouse.admin.v1.Admin.Backup:output_type -> gatehouse.admin.v1.BackupResponse
+	57, // 105: gatehouse.admin.v1.Admin.CreateUser:output_type -> gatehouse.admin.v1.CreateUserResponse
+	59, // 106: gatehouse.admin.v1.Admin.ListUsers:output_type -> gatehouse.admin.v1.ListUsersResponse
+	61, // 107: gatehouse.admin.v1.Admin.DeleteUser:output_type -> gatehouse.admin.v1.DeleteUserResponse
+	63, // 108: gatehouse.admin.v1.Admin.SetUserPassword:output_type -> gatehouse.admin.v1.SetUserPasswordResponse
+	65, // 109: gatehouse.admin.v1.Admin.RevokeUser:output_type -> gatehouse.admin.v1.RevokeUserResponse
+	67, // 110: gatehouse.admin.v1.Admin.RevokeClient:output_type -> gatehouse.admin.v1.RevokeClientResponse
+	70, // 111: gatehouse.admin.v1.Admin.ListKeys:output_type -> gatehouse.admin.v1.ListKeysResponse
+	72, // 112: gatehouse.admin.v1.Admin.RotateKeys:output_type -> gatehouse.admin.v1.RotateKeysResponse
+	74, // 113: gatehouse.admin.v1.Admin.PurgeKey:output_type -> gatehouse.admin.v1.PurgeKeyResponse
+	82, // [82:114] is the sub-list for method output_type
+	50, // [50:82] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_gatehouse_admin_v1_admin_proto_init() }
@@ -4570,7 +4749,7 @@ func file_gatehouse_admin_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gatehouse_admin_v1_admin_proto_rawDesc), len(file_gatehouse_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   72,
+			NumMessages:   73,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
