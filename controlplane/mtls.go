@@ -42,8 +42,9 @@ func (in *Inputs) addMutual(edge *listenerv3.Listener) {
 // mutualTLS takes any certificate that its client has the private key of:
 // whom it names, and who vouches for it, is for the issuer to judge by how the
 // client is registered (RFC 8705 §2), and a bound token names the certificate
-// itself (§3). Without one there is no connection. Sessions are not resumed: a
-// resumed one shows no certificate again.
+// itself (§3). Where chains are not verified Envoy only asks for one; a client
+// without any proves nothing, and Envoy takes the header off its requests.
+// Sessions are not resumed: a resumed one shows no certificate again.
 func mutualTLS() *corev3.TransportSocket {
 	return transportSocket(&tlsv3.DownstreamTlsContext{
 		RequireClientCertificate:         yes(),
