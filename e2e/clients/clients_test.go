@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,8 +33,8 @@ type found struct {
 	Logout    string `json:"logout"`
 }
 
-// run starts a client's program and logs somebody in where it asks for it.
-func run(t *testing.T, s *harness.System, p harness.Person, b *harness.Browser, into any, settings map[string]any, argv ...string) {
+// run starts a client's program and has open go where it asks a person to go.
+func run(t *testing.T, s *harness.System, open func(address string), into any, settings map[string]any, argv ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -61,7 +60,7 @@ func run(t *testing.T, s *harness.System, p harness.Person, b *harness.Browser, 
 		word, rest, _ := strings.Cut(lines.Text(), " ")
 		switch word {
 		case "OPEN":
-			visit(t, b, b.LogIn(rest, p.Login, p.Password))
+			open(rest)
 		case "RESULT":
 			said = json.Unmarshal([]byte(rest), into) == nil
 		}
@@ -71,12 +70,15 @@ func run(t *testing.T, s *harness.System, p harness.Person, b *harness.Browser, 
 	}
 }
 
-// visit brings the browser back to the client.
-func visit(t *testing.T, b *harness.Browser, back *url.URL) {
-	t.Helper()
-	b.Open(back.String())
-	if b.Status != 200 {
-		t.Fatalf("the client answers %d to %s", b.Status, back.Path)
+// login goes where the client says, logs in, and back to the client.
+func login(t *testing.T, s *harness.System, p harness.Person) func(address string) {
+	return func(address string) {
+		t.Helper()
+		b := s.NewBrowser(t)
+		back := b.LogIn(address, p.Login, p.Password)
+		if b.Open(back.String()); b.Status != 200 {
+			t.Fatalf("the client answers %d to %s", b.Status, back.Path)
+		}
 	}
 }
 
@@ -103,7 +105,7 @@ func TestLogins(t *testing.T) {
 			redirect := callback(t)
 			c := s.AddLogin(t, name, redirect, scopes)
 			var got found
-			run(t, s, p, s.NewBrowser(t), &got, settingsOf(s, c, redirect), argv...)
+			run(t, s, login(t, s, p), &got, settingsOf(s, c, redirect), argv...)
 			if got.Login != "alice" || !strings.HasPrefix(got.Subject, "usr_") || !got.Alive || got.Dead || got.Opened != 200 {
 				t.Errorf("it found %+v", got)
 			}
