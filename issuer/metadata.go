@@ -29,7 +29,7 @@ func describeProofs(c Config) proofMetadata {
 	m.Aliases = map[string]string{
 		"token_endpoint": c.MTLSURL + pathToken, "revocation_endpoint": c.MTLSURL + pathRevoke,
 		"introspection_endpoint": c.MTLSURL + pathIntrospect, "userinfo_endpoint": c.MTLSURL + pathUserinfo,
-		"pushed_authorization_request_endpoint": c.MTLSURL + pathPush,
+		"pushed_authorization_request_endpoint": c.MTLSURL + pathPush, "device_authorization_endpoint": c.MTLSURL + pathDevice,
 	}
 	return m
 }
