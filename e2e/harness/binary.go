@@ -18,8 +18,10 @@ var errOngoing = errors.New("still waiting")
 // the folders of Unix sockets, whose paths have 107 bytes at most.
 var scratch = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "gh") })
 
-// Main runs the tests of a package and removes what they shared.
+// Main runs the tests of a package and removes what they shared. In a process
+// that is a Member, it is that.
 func Main(m *testing.M) int {
+	beMember()
 	code := m.Run()
 	if dir, err := scratch(); err == nil {
 		if left := owned(dir); len(left) > 0 {

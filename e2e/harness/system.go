@@ -103,6 +103,17 @@ func (s *System) authzSockets() (sockets []string) {
 	return sockets
 }
 
+// authzAddress is where an authorizer listens: controlplane.authz has them all.
+func (s *System) authzAddress(i int) string {
+	if addresses, ok := s.written().Get("controlplane.authz").([]string); ok && i < len(addresses) {
+		return addresses[i]
+	}
+	return s.authzSockets()[i]
+}
+
+// TokenPath is where a part that enrols looks for its join token.
+func (s *System) TokenPath(name string) string { return filepath.Join(s.Dir, "data", name+".join") }
+
 // Socket is the path of a Unix socket of the data folder.
 func (s *System) Socket(name string) string {
 	return filepath.Join(s.Dir, "data", "run", name+".sock")
@@ -126,8 +137,12 @@ func (s *System) writeConfigs(t testing.TB) {
 			continue
 		}
 		own := s.Config()
-		own.Set("authz.listen", s.authzSockets()[i])
+		own.Set("authz.listen", s.authzAddress(i))
 		own.Set("authz.telemetry", s.telemetry(t, AuthzName(i)))
+		if own.Get("authz.identity.enrol") != nil {
+			own.Set("authz.identity.state", filepath.Join(s.Dir, "data", "identity", AuthzName(i)))
+			own.Set("authz.identity.join_token", s.TokenPath(AuthzName(i)))
+		}
 		writeFile(t, s.ConfigPath(AuthzName(i)), own.YAML())
 	}
 }
