@@ -178,6 +178,7 @@ func TestRules(t *testing.T) {
 		want.NodeIdentities = []string{"spiffe://gatehouse.local/gateway/edge"}
 		want.TokenSources = []rulev1.TokenSource{rulev1.TokenSource_TOKEN_SOURCE_AUTHORIZATION_BEARER, rulev1.TokenSource_TOKEN_SOURCE_AUTHORIZATION_DPOP}
 		want.Origins = []string{"https://localhost:8443"}
+		want.AssertionAudience = "spiffe://gatehouse.local/service/orders"
 		encoded := signer.sign(edgeRule(&g, &g.Routes[i], "gatehouse.local"))
 		raw, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
 		if err != nil {

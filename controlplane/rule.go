@@ -78,11 +78,10 @@ func edgeRule(g *Gateway, r *Route, trustDomain string) *rulev1.Rule {
 		Scopes:             ordered(r.Scopes),
 		Policy:             r.Policy,
 		RevocationMaxAgeMs: milliseconds(g.maxAgeOf(r)),
+		// With a sidecar or without, a service may verify who calls.
+		AssertionAudience: envoy.ServiceIdentity(trustDomain, r.Service),
 	}
 	g.bind(rule, r.TokenBinding)
-	if s := g.Services[r.Service]; s.inbound() || s.Assertion {
-		rule.AssertionAudience = envoy.ServiceIdentity(trustDomain, r.Service)
-	}
 	return rule
 }
 

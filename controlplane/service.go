@@ -26,12 +26,10 @@ type Service struct {
 	AllowPlaintext bool `yaml:"allow_plaintext"`
 	// The Envoy beside the service: others reach the service through it alone,
 	// over mutual TLS, and it demands a signed assertion for this service.
-	// Default: none; the edge calls url itself.
+	// Default: none; the edge calls url itself, and the service may verify the
+	// assertion that it gets in gatehouse-assertion with the keys at
+	// /assertion-keys of an authorizer's telemetry.
 	Sidecar *Sidecar `yaml:"sidecar"`
-	// Whether the service gets a signed assertion in gatehouse-assertion though it
-	// has no sidecar, and verifies it itself; one with a sidecar always does.
-	// Default: false.
-	Assertion bool `yaml:"assertion"`
 	// The services that may call this one, by their names, each known by its
 	// exact SPIFFE id. The edge may where a route leads here. Default: none.
 	AllowFrom []string `yaml:"allow_from"`

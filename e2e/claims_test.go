@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"gatehouse.dev/gatehouse/e2e/harness"
+	"gatehouse.dev/gatehouse/token"
 )
 
 // claimsSeen are the x-gatehouse-* headers that arrived, each with its values
@@ -23,9 +24,13 @@ func claimsSeen(seen harness.Seen) map[string]string {
 	return found
 }
 
-// Services learn who is calling, and nothing of the credential.
+// Services learn who is calling, and nothing of the credential. One without a
+// sidecar may verify it, too, with the authorizer's keys.
 func TestClaims(t *testing.T) {
-	s := harness.Start(t, harness.Options{})
+	var keys string
+	s := harness.Start(t, harness.Options{Configure: func(_ *harness.System, c harness.Config) {
+		keys = "http://" + c.Text("authz.telemetry") + "/assertion-keys"
+	}})
 	robot, program := s.Robot(t, "robot", "read:orders", "read:profile")
 	shop := s.AddShop(t, "shop", "read:orders", "write:orders", "read:profile")
 	person := s.Login(t, shop, s.AddUser(t, "ada", "customer", "approver"), "read:orders", "read:profile").Access
@@ -43,14 +48,22 @@ func TestClaims(t *testing.T) {
 		name, path, token string
 		claims            map[string]string
 		forwarded         bool
+		service           string
 	}{
-		{"a program", "/orders", program, ofProgram, false},
-		{"a person", "/orders", person, ofPerson, false},
-		{"a route that forwards credentials", "/forwarding", person, ofPerson, true},
-		{"a public route", "/open", person, map[string]string{}, false},
+		{"a program", "/orders", program, ofProgram, false, "orders"},
+		{"a person", "/orders", person, ofPerson, false, "orders"},
+		{"a route that forwards credentials", "/forwarding", person, ofPerson, true, "profile"},
+		{"a public route", "/open", person, map[string]string{}, false, ""},
 	} {
 		seen := s.Expect(t, 200, "GET", row.path, row.token).Seen()
 		got := claimsSeen(seen)
+		if row.service != "" {
+			signed := verifyAssertion(t, keys, row.service, seen.Header[token.AssertionHeader])
+			if signed.Subject() != row.claims["x-gatehouse-subject"] || strings.Join(signed.Scopes(), " ") != row.claims["x-gatehouse-scope"] {
+				t.Errorf("%s: the assertion names %q with %q", row.name, signed.Subject(), signed.Scopes())
+			}
+			delete(got, token.AssertionHeader)
+		}
 		if normalRoles(got); !maps.Equal(got, normalRoles(maps.Clone(row.claims))) {
 			t.Errorf("%s: the service saw %v, want %v", row.name, got, row.claims)
 		}
@@ -58,6 +71,20 @@ func TestClaims(t *testing.T) {
 			t.Errorf("%s: Authorization arrived as %q", row.name, seen.Header["authorization"])
 		}
 	}
+}
+
+// verifyAssertion does what a service does with the header's values.
+func verifyAssertion(t *testing.T, keys, service string, values []string) *token.Assertion {
+	t.Helper()
+	verifier, err := token.NewServiceVerifier(token.ServiceConfig{Service: "spiffe://gatehouse.local/service/" + service, KeysURL: keys})
+	if err != nil {
+		t.Fatal(err)
+	}
+	assertion, err := verifier.Verify(t.Context(), values)
+	if err != nil {
+		t.Fatalf("%s: %v", service, err)
+	}
+	return assertion
 }
 
 // normalRoles sorts the roles: their order means nothing.

@@ -82,7 +82,7 @@ func execLast(script string) string {
 func awaitFreePorts(t *testing.T) {
 	t.Helper()
 	harness.Eventually(t, time.Minute, func() error {
-		for _, port := range []int{8080, 8443, 9101, 9102, 9103, 9300, 9400, 9491, 9492, 9493, 9901} {
+		for _, port := range []int{8080, 8443, 9101, 9102, 9103, 9201, 9202, 9300, 9301, 9400, 9401, 9403, 9491, 9492, 9493, 9901} {
 			listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 			if err != nil {
 				return fmt.Errorf("a port that the README names is taken: %w", err)

@@ -74,6 +74,13 @@ var (
 	shown    = regexp.MustCompile(`(?m)^TOKEN=(.*)$`)
 )
 
+// bannerSays is a word that only the right part says, by how a suggestion of the
+// banner begins.
+var bannerSays = map[string]string{
+	"a route that forgot": "The scope write:orders is required.",
+	"two hops":            `"via":["spiffe://gatehouse.local/service/orders"]`,
+}
+
 // What `make run` starts, as its user finds it: every command of the banner
 // does what the banner says, Ctrl-C leaves nothing behind, and a second start
 // finds everything again.
@@ -84,6 +91,9 @@ func TestRunSmoke(t *testing.T) {
 	banner := awaitBanner(t, running)
 	token := tryBanner(t, f, "first", banner)
 	secrets := sampleSecrets(t, f)
+	if n := strings.Count(running.Log(), `"msg":"envoy started"`); n != 3 {
+		t.Errorf("%d Envoys were started, want the edge and two sidecars", n)
+	}
 
 	// A second one, while the first runs: one clear sentence.
 	second := launchSample(t, f, "second")
@@ -136,6 +146,11 @@ func tryBanner(t *testing.T, f *harness.Folder, run, banner string) (token strin
 		if found := shown.FindStringSubmatch(out.Stdout); found != nil {
 			token = found[1]
 		}
+		for topic, word := range bannerSays {
+			if strings.HasPrefix(s.says, topic) && !strings.Contains(out.Stdout, word) {
+				t.Errorf("%s: nothing says %q:\n%s%s", s.says, word, out.Stdout, out.Stderr)
+			}
+		}
 		if want := expected.FindStringSubmatch(s.says); want != nil {
 			statuses++
 			if status := got.FindStringSubmatch(out.Stdout); status == nil || status[1] != want[1] {
@@ -143,7 +158,7 @@ func tryBanner(t *testing.T, f *harness.Folder, run, banner string) (token strin
 			}
 		}
 	}
-	if statuses < 4 || token == "" {
+	if statuses < 6 || token == "" {
 		t.Errorf("the banner has %d calls with a status, and ends with the token %q:\n%s", statuses, token, banner)
 	}
 	return token

@@ -3,17 +3,21 @@ package sample
 import (
 	"net/http"
 	"strings"
+
+	"gatehouse.dev/gatehouse/token"
 )
 
 // Profile is the profile service: GET /profile answers with what the gate said
 // of the caller, and with whether credentials came through, which they must
-// not; GET /my-name with the caller's id alone; GET /healthz is there for
-// everybody.
-func Profile() http.Handler {
+// not; GET /my-name with the caller's id alone, to who may read profiles; GET
+// /healthz is there for everybody.
+func Profile(verifier *token.ServiceVerifier) http.Handler {
+	guarded := http.NewServeMux()
+	guarded.HandleFunc("GET /profile", profile)
+	guarded.HandleFunc("GET /my-name", myName)
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /profile", profile)
+	mux.Handle("/", verifier.HTTP(token.RequireScope(guarded, "read:profile")))
 	mux.HandleFunc("GET /healthz", profile)
-	mux.HandleFunc("GET /my-name", myName)
 	return mux
 }
 
@@ -27,11 +31,21 @@ func profile(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, seen)
 }
 
-// myName answers with who the caller is, by what the gate says: a person's or a
-// client's id.
+// caller is who somebody is, and through which services the request came, the
+// nearest first.
+type caller struct {
+	Name              string   `json:"name"`
+	Type              string   `json:"type"`
+	Via               []string `json:"via"`
+	AuthorizationSeen bool     `json:"authorization_seen"`
+}
+
+// myName answers with who the caller is, a person or a client, by the signed
+// assertion.
 func myName(w http.ResponseWriter, r *http.Request) {
-	answer(w, http.StatusOK, map[string]any{
-		"name": r.Header.Get("x-gatehouse-subject"), "type": r.Header.Get("x-gatehouse-subject-type"),
-		"authorization_seen": r.Header.Get("Authorization") != "",
+	a, _ := token.CallerFrom(r.Context()) // there: the verifier let it through
+	answer(w, http.StatusOK, caller{
+		Name: a.Subject(), Type: a.SubjectType(), Via: append([]string{}, a.Actors()...),
+		AuthorizationSeen: r.Header.Get("Authorization") != "",
 	})
 }

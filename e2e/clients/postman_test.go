@@ -12,6 +12,7 @@ import (
 
 	"gatehouse.dev/gatehouse/e2e/harness"
 	"gatehouse.dev/gatehouse/sample"
+	"gatehouse.dev/gatehouse/token"
 )
 
 // The Postman collection that ships runs against a gate with the sample's
@@ -19,9 +20,15 @@ import (
 // its name, unregisters, and is refused. newman verifies the gate's certificate
 // against the site's CA.
 func TestPostmanCollection(t *testing.T) {
-	profile := httptest.NewServer(sample.Profile())
-	t.Cleanup(profile.Close)
 	s := harness.Start(t, harness.Options{Configure: func(_ *harness.System, c harness.Config) {
+		verifier, err := token.NewServiceVerifier(token.ServiceConfig{
+			Service: "spiffe://gatehouse.local/service/names", KeysURL: "http://" + c.Text("authz.telemetry") + "/assertion-keys",
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		profile := httptest.NewServer(sample.Profile(verifier))
+		t.Cleanup(profile.Close)
 		c.Set("issuer.registration.access", "token")
 		c.Set("gateway.services.names", map[string]any{"url": profile.URL})
 		c.AddRoute(harness.Route{

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -54,7 +55,7 @@ func (s *site) build() error {
 		}
 	}
 	if s.options.Sample {
-		s.behind = append(s.behind, process{"sample services", sample.Run})
+		s.behind = append(s.behind, process{"sample services", s.runSample})
 	}
 	s.front = append(s.front,
 		process{"configuration", NewReloader(s.config, s.parts, g, s.logger).Run},
@@ -135,6 +136,13 @@ func (s *site) buildControlPlane() (*controlplane.Server, error) {
 	s.behind = append(s.behind, process{string(ControlPlane), c.Run}, process{"workload CA", authority.Run})
 	s.missing = append(s.missing, c.Missing)
 	return c, nil
+}
+
+// runSample runs services that verify with the authorizer's keys.
+func (s *site) runSample(ctx context.Context) error {
+	return sample.Run(ctx, sample.Config{
+		TrustDomain: s.config.TrustDomain, KeysURL: "http://" + s.config.Authz.Telemetry + "/assertion-keys", Logger: s.logger.With("part", "sample"),
+	})
 }
 
 // newRegistry is a part's own; what the process uses stands beside it.
