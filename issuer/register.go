@@ -45,10 +45,14 @@ type Registration struct {
 	// The hosts that redirect URIs of open registration may name; *.HOST stands
 	// for subdomains. Default: none.
 	RedirectHosts []string `yaml:"redirect_hosts"`
+	// The private-use schemes, such as com.example.app, that redirect URIs of
+	// native clients of open registration may have. Danger: any application on a
+	// device may claim a scheme; PKCE keeps the code from it. Default: none.
+	RedirectSchemes []string `yaml:"redirect_schemes"`
 }
 
 func (r Registration) policy() store.RegistrationPolicy {
-	return store.RegistrationPolicy{GrantTypes: r.GrantTypes, Scopes: r.Scopes, RedirectHosts: r.RedirectHosts}
+	return store.RegistrationPolicy{GrantTypes: r.GrantTypes, Scopes: r.Scopes, RedirectHosts: r.RedirectHosts, RedirectSchemes: r.RedirectSchemes}
 }
 
 func (r Registration) validate(scopes []string) (vs conf.Violations) {
@@ -56,7 +60,7 @@ func (r Registration) validate(scopes []string) (vs conf.Violations) {
 	case registerOpen:
 		return admin.CheckPolicy(r.policy(), scopes)
 	case registerOff, registerToken:
-		if len(r.GrantTypes)+len(r.Scopes)+len(r.RedirectHosts) > 0 {
+		if len(r.GrantTypes)+len(r.Scopes)+len(r.RedirectHosts)+len(r.RedirectSchemes) > 0 {
 			vs.Add("access", r.Access, "makes the policy beside it idle", "write open, or leave the policy out: tokens have their own")
 		}
 	default:
@@ -119,7 +123,7 @@ func (s *server) register(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	secret := ""
-	if c.Type == store.Confidential {
+	if c.Type == store.Confidential && c.Proof.Method == "" {
 		secret = store.NewToken(secretTokenPrefix)
 		c.Secret = store.HashOf(secret)
 	}
@@ -156,7 +160,7 @@ func (s *server) mayRegister(r *http.Request) (p store.RegistrationPolicy, token
 // checkRegistered holds a client against the rules for all clients and against
 // the policy that it registers under.
 func (s *server) checkRegistered(c store.Client, m *clientMetadata, p store.RegistrationPolicy) error {
-	if err := m.unsupported(); err != nil {
+	if err := m.unsupported(s.config, p.RedirectHosts); err != nil {
 		return err
 	}
 	for _, grant := range c.GrantTypes {
@@ -170,16 +174,19 @@ func (s *server) checkRegistered(c store.Client, m *clientMetadata, p store.Regi
 		}
 	}
 	for _, uri := range slices.Concat(c.RedirectURIs, c.PostLogoutRedirectURIs) {
-		if !hostAllowed(uri, p.RedirectHosts) {
-			return fail(codeInvalidRedirectURI, "a redirect URI names a host that may not be registered")
+		if !redirectAllowed(uri, c.Type, p) {
+			return fail(codeInvalidRedirectURI, "a redirect URI names a host or scheme that may not be registered")
 		}
 	}
 	if c.BackchannelLogoutURI != "" && !hostAllowed(c.BackchannelLogoutURI, p.RedirectHosts) {
 		return fail(codeInvalidMetadata, "backchannel_logout_uri names a host that may not be registered")
 	}
 	for _, v := range s.admin.CheckClient(c) {
-		if isRedirectKey(v.Key) {
+		switch {
+		case isRedirectKey(v.Key):
 			return fail(codeInvalidRedirectURI, v.Key+" "+v.Problem)
+		case v.Key == "proof.jwks": // the problem quotes what was sent
+			return fail(codeInvalidMetadata, "jwks has no public key with a kid that can be used, or jwks_uri stands beside it or is missing").because(errors.New(v.Problem))
 		}
 		return fail(codeInvalidMetadata, v.Key+" "+v.Problem)
 	}
@@ -233,7 +240,7 @@ func (s *server) reregister(w http.ResponseWriter, r *http.Request, was store.Cl
 		return fail(codeInvalidMetadata, "client_id is not the client's")
 	case m.ClientSecret != "" && !was.Secret.Matches(m.ClientSecret):
 		return fail(codeInvalidMetadata, "client_secret is not the client's")
-	case updated.Type != was.Type:
+	case updated.Type != was.Type || updated.Proof.Method != was.Proof.Method:
 		return fail(codeInvalidMetadata, "the way to authenticate cannot change: register anew")
 	}
 	management := store.NewToken(managementPrefix)
@@ -246,6 +253,7 @@ func (s *server) reregister(w http.ResponseWriter, r *http.Request, was store.Cl
 	}
 	if _, err := s.store.UpdateRegistration(r.Context(), was.ID, token, func(c *store.Client) error {
 		next := updated
+		next.AccessTokenLifetime = c.AccessTokenLifetime // an administrator's word, no metadata
 		next.Registration = &store.Registration{Token: store.HashOf(management), TokenID: was.Registration.TokenID, Policy: was.Registration.Policy}
 		*c = next
 		return nil

@@ -7,30 +7,31 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 
 	"gatehouse.dev/gatehouse/issuer/store"
+	"gatehouse.dev/gatehouse/token"
 )
 
 // clientMetadata is RFC 7591 §2, as far as it means something here. What is
 // unknown is left out of the answer, as the RFC wants it.
 type clientMetadata struct {
-	ClientID                string   `json:"client_id,omitempty"`
-	ClientSecret            string   `json:"client_secret,omitempty"`
-	ClientName              string   `json:"client_name,omitempty"`
-	RedirectURIs            []string `json:"redirect_uris,omitempty"`
-	PostLogoutRedirectURIs  []string `json:"post_logout_redirect_uris,omitempty"`
-	BackchannelLogoutURI    string   `json:"backchannel_logout_uri,omitempty"`
-	GrantTypes              []string `json:"grant_types,omitempty"`
-	ResponseTypes           []string `json:"response_types,omitempty"`
-	ApplicationType         string   `json:"application_type,omitempty"`
-	TokenEndpointAuthMethod string   `json:"token_endpoint_auth_method,omitempty"`
-	IDTokenAlgorithm        string   `json:"id_token_signed_response_alg,omitempty"`
-	Scope                   string   `json:"scope,omitempty"`
-	RequirePushed           bool     `json:"require_pushed_authorization_requests,omitempty"`
-	BindToKey               bool     `json:"dpop_bound_access_tokens,omitempty"`
-	SoftwareStatement       string   `json:"software_statement,omitempty"`
+	ClientID               string   `json:"client_id,omitempty"`
+	ClientSecret           string   `json:"client_secret,omitempty"`
+	ClientName             string   `json:"client_name,omitempty"`
+	RedirectURIs           []string `json:"redirect_uris,omitempty"`
+	PostLogoutRedirectURIs []string `json:"post_logout_redirect_uris,omitempty"`
+	BackchannelLogoutURI   string   `json:"backchannel_logout_uri,omitempty"`
+	GrantTypes             []string `json:"grant_types,omitempty"`
+	ResponseTypes          []string `json:"response_types,omitempty"`
+	ApplicationType        string   `json:"application_type,omitempty"`
+	IDTokenAlgorithm       string   `json:"id_token_signed_response_alg,omitempty"`
+	Scope                  string   `json:"scope,omitempty"`
+	RequirePushed          bool     `json:"require_pushed_authorization_requests,omitempty"`
+	SoftwareStatement      string   `json:"software_statement,omitempty"`
+	proofRegistration
 }
 
 // registered is the answer to a registration (RFC 7591 §3.2.1, RFC 7592 §3).
@@ -42,7 +43,8 @@ type registered struct {
 	ClientURI       string `json:"registration_client_uri"`
 }
 
-// readMetadata reads the body of a registration.
+// readMetadata reads the body of a registration, as strictly as tokens are
+// read: what two readers could take for two things registers nothing.
 func readMetadata(r *http.Request) (*clientMetadata, error) {
 	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || media != "application/json" || len(r.Header["Content-Type"]) != 1 {
@@ -56,20 +58,42 @@ func readMetadata(r *http.Request) (*clientMetadata, error) {
 	case err != nil:
 		return nil, fail(codeInvalidRequest, "the body could not be read").because(err)
 	}
+	if err := token.CheckObject(string(body), maxForm); err != nil {
+		return nil, fail(codeInvalidMetadata, "the metadata is no strict JSON object, or a member stands twice").because(err)
+	}
 	m := &clientMetadata{}
-	if err := json.Unmarshal(body, m); err != nil {
+	if err := json.Unmarshal(onlyKnown(body), m); err != nil {
 		return nil, fail(codeInvalidMetadata, "the metadata is no JSON object of the right types").because(err)
 	}
 	return m, nil
 }
 
+// onlyKnown leaves of an object the members that clientMetadata has by exactly
+// their names: encoding/json would also take "SCOPE" for "scope".
+func onlyKnown(object []byte) []byte {
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(object, &all); err != nil {
+		return object
+	}
+	known := map[string]json.RawMessage{}
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[clientMetadata]()) {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		if value, there := all[name]; there && name != "" {
+			known[name] = value
+		}
+	}
+	text, err := json.Marshal(known)
+	if err != nil {
+		return object
+	}
+	return text
+}
+
 // unsupported refuses what must not be ignored.
-func (m *clientMetadata) unsupported() error {
+func (m *clientMetadata) unsupported(c Config, hosts []string) error {
 	switch {
 	case m.SoftwareStatement != "":
 		return fail("unapproved_software_statement", "software statements are not accepted")
-	case !slices.Contains([]string{"", methodBasic, methodPost, methodNone}, m.TokenEndpointAuthMethod):
-		return fail(codeInvalidMetadata, "token_endpoint_auth_method is not one that can be registered")
 	case len(m.ResponseTypes) > 0 && !slices.Equal(m.ResponseTypes, []string{"code"}):
 		return fail(codeInvalidMetadata, "the only response type is code")
 	case !slices.Contains([]string{"", "web", "native"}, m.ApplicationType):
@@ -80,7 +104,7 @@ func (m *clientMetadata) unsupported() error {
 	if _, ok := parseScope(m.Scope); !ok {
 		return fail(codeInvalidMetadata, "scope does not follow its grammar")
 	}
-	return nil
+	return m.proofRegistration.unsupported(c, hosts)
 }
 
 // client is the client that the metadata describes, with the defaults of RFC
@@ -89,12 +113,13 @@ func (m *clientMetadata) client(p store.RegistrationPolicy) store.Client {
 	c := store.Client{
 		Name: m.ClientName, Type: store.Confidential, GrantTypes: m.GrantTypes,
 		RedirectURIs: m.RedirectURIs, PostLogoutRedirectURIs: m.PostLogoutRedirectURIs, BackchannelLogoutURI: m.BackchannelLogoutURI,
-		IDTokenAlgorithm: m.IDTokenAlgorithm, RequirePushed: m.RequirePushed, BindToKey: m.BindToKey,
+		IDTokenAlgorithm: m.IDTokenAlgorithm, RequirePushed: m.RequirePushed,
+		Proof: m.proof(), BindToKey: m.BindToKey, BindToCertificate: m.BindToCertificate,
 	}
 	switch {
-	case m.TokenEndpointAuthMethod == methodNone && m.ApplicationType == "native":
+	case m.AuthMethod == methodNone && m.ApplicationType == "native":
 		c.Type = store.Native
-	case m.TokenEndpointAuthMethod == methodNone:
+	case m.AuthMethod == methodNone:
 		c.Type = store.Public
 	}
 	if len(c.GrantTypes) == 0 {
@@ -113,16 +138,14 @@ func registeredMetadata(c store.Client, endpoint, secret, management string) reg
 		clientMetadata: clientMetadata{
 			ClientID: c.ID, ClientSecret: secret, ClientName: c.Name, RedirectURIs: c.RedirectURIs,
 			PostLogoutRedirectURIs: c.PostLogoutRedirectURIs, BackchannelLogoutURI: c.BackchannelLogoutURI,
-			GrantTypes: c.GrantTypes, ApplicationType: "web", TokenEndpointAuthMethod: methodBasic,
-			IDTokenAlgorithm: c.IDTokenAlgorithm, Scope: strings.Join(c.Scopes, " "), RequirePushed: c.RequirePushed, BindToKey: c.BindToKey,
+			GrantTypes: c.GrantTypes, ApplicationType: "web",
+			IDTokenAlgorithm: c.IDTokenAlgorithm, Scope: strings.Join(c.Scopes, " "), RequirePushed: c.RequirePushed,
+			proofRegistration: registeredProof(c),
 		},
 		IssuedAt: c.CreatedAt.Unix(), AccessToken: management, ClientURI: endpoint + "?" + url.Values{"client_id": {c.ID}}.Encode(),
 	}
 	if slices.Contains(c.GrantTypes, grantAuthorizationCode) {
 		m.ResponseTypes = []string{"code"}
-	}
-	if c.Type != store.Confidential {
-		m.TokenEndpointAuthMethod = methodNone
 	}
 	if c.Type == store.Native {
 		m.ApplicationType = "native"
@@ -133,8 +156,19 @@ func registeredMetadata(c store.Client, endpoint, secret, management string) reg
 	return m
 }
 
+// redirectAllowed tells whether a policy has where a redirect URI leads: its
+// host or, for an installed application, its private-use scheme (RFC 8252
+// §7.1).
+func redirectAllowed(uri string, kind store.ClientType, p store.RegistrationPolicy) bool {
+	scheme, _, found := strings.Cut(uri, ":")
+	if found && kind == store.Native && slices.Contains(p.RedirectSchemes, scheme) {
+		return true
+	}
+	return hostAllowed(uri, p.RedirectHosts)
+}
+
 // hostAllowed tells whether a policy has the host that a URI leads to. URIs
-// without a host, those of private-use schemes, are nobody's.
+// without a host are nobody's.
 func hostAllowed(uri string, hosts []string) bool {
 	u, err := url.Parse(uri)
 	if err != nil || u.Hostname() == "" {

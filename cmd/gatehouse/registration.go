@@ -38,8 +38,8 @@ func newRegistrationTokenAdd(p *program) *cobra.Command {
 		Use:   "add",
 		Short: "Make an initial access token, and show it once",
 		Long: `Makes an initial access token. What clients may register with it is bounded by the
-grants, scopes and redirect hosts given here; nothing is allowed that is not
-named.` + howAdministered,
+grants, scopes, redirect hosts and schemes given here; nothing is allowed that is
+not named.` + howAdministered,
 		Example: `  gatehouse client registration-token add --grant client_credentials --scope read:orders
   gatehouse client registration-token add --grant authorization_code --redirect-host '*.dev.example' --scope openid --uses 50 --lifetime 720h`,
 		Args: cobra.NoArgs,
@@ -64,6 +64,7 @@ named.` + howAdministered,
 	f.StringArrayVar(&token.GrantTypes, "grant", nil, "a grant type that may be registered; may be repeated")
 	f.StringArrayVar(&token.Scopes, "scope", nil, "a scope that may be registered; may be repeated")
 	f.StringArrayVar(&token.RedirectHosts, "redirect-host", nil, "a host that redirect URIs may name, *.HOST for its subdomains; may be repeated")
+	f.StringArrayVar(&token.RedirectSchemes, "redirect-scheme", nil, "a private-use scheme that redirect URIs of native clients may have; may be repeated")
 	f.Int32Var(&token.UsesLeft, "uses", 1, "how many clients it may register")
 	f.DurationVar(&lifetime, "lifetime", 24*time.Hour, "how long it may be used")
 	f.StringVar(&file, "secret-file", "", "write the token into this file (0600) instead of showing it")

@@ -29,6 +29,7 @@ func (s *Service) CreateRegistrationToken(ctx context.Context, request *adminv1.
 		ID: store.NewID(registrationID), Hash: store.HashOf(secret), Note: m.GetNote(), UsesLeft: int(m.GetUsesLeft()),
 		Policy: store.RegistrationPolicy{
 			GrantTypes: slices.Clone(m.GetGrantTypes()), Scopes: slices.Clone(m.GetScopes()), RedirectHosts: slices.Clone(m.GetRedirectHosts()),
+			RedirectSchemes: slices.Clone(m.GetRedirectSchemes()),
 		},
 		CreatedAt: s.deps.Now(), ExpiresAt: s.deps.Now().Add(lifetime),
 	}
@@ -62,16 +63,26 @@ func CheckPolicy(p store.RegistrationPolicy, scopes []string) (vs conf.Violation
 			vs.Add(fmt.Sprintf("redirect_hosts[%d]", i), host, "is no host", "write app.example, or *.app.example for its subdomains")
 		}
 	}
-	if slices.Contains(p.GrantTypes, authorizationCode) && len(p.RedirectHosts) == 0 {
+	for i, scheme := range p.RedirectSchemes { // RFC 3986 §3.1, RFC 8252 §7.1
+		if !strings.Contains(scheme, ".") || strings.Trim(scheme, schemeAlphabet) != "" || scheme[0] < 'a' {
+			vs.Add(fmt.Sprintf("redirect_schemes[%d]", i), scheme, "is no private-use scheme", "write a domain of yours read backwards: com.example.app")
+		}
+	}
+	if slices.Contains(p.GrantTypes, authorizationCode) && len(p.RedirectHosts)+len(p.RedirectSchemes) == 0 {
 		vs.Add("redirect_hosts", nil, "are missing", "say which hosts people may be sent back to")
 	}
 	return vs
 }
 
+// schemeAlphabet is what a private-use scheme is written in; others have
+// schemes in capitals, but those would not be compared as they are registered.
+const schemeAlphabet = "abcdefghijklmnopqrstuvwxyz0123456789.-+"
+
 func registrationMessage(r store.RegistrationToken) *adminv1.RegistrationToken {
 	return &adminv1.RegistrationToken{
 		Id: r.ID, Note: r.Note, GrantTypes: r.Policy.GrantTypes, Scopes: r.Policy.Scopes, RedirectHosts: r.Policy.RedirectHosts,
-		UsesLeft: int32(r.UsesLeft), CreatedAt: timestamppb.New(r.CreatedAt), ExpiresAt: timestamppb.New(r.ExpiresAt),
+		RedirectSchemes: r.Policy.RedirectSchemes,
+		UsesLeft:        int32(r.UsesLeft), CreatedAt: timestamppb.New(r.CreatedAt), ExpiresAt: timestamppb.New(r.ExpiresAt),
 	}
 }
 

@@ -26,6 +26,9 @@ type RegistrationPolicy struct {
 	// RedirectHosts are the hosts that redirect URIs may name, as they stand
 	// in the URI without the port; "*." in front of one allows its subdomains.
 	RedirectHosts []string
+	// RedirectSchemes are the private-use schemes that redirect URIs of native
+	// clients may have (RFC 8252 §7.1).
+	RedirectSchemes []string `json:",omitempty"`
 }
 
 // RegistrationToken is an initial access token (RFC 7591 §3): whoever holds it

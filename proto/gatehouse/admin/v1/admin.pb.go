@@ -160,7 +160,7 @@ type Client struct {
 	SelfRegistered bool `protobuf:"varint,41,opt,name=self_registered,json=selfRegistered,proto3" json:"self_registered,omitempty"`
 	// The secret's SHA-256 in hex; answered only where it is asked for.
 	SecretHash string `protobuf:"bytes,42,opt,name=secret_hash,json=secretHash,proto3" json:"secret_hash,omitempty"`
-	// How the client proves itself, if not by a secret; it stays as it was made.
+	// How the client proves itself, if not by a secret.
 	Proof *ClientProof `protobuf:"bytes,50,opt,name=proof,proto3" json:"proof,omitempty"`
 	// Its authorization requests are pushed (RFC 9126), or refused.
 	RequirePushed bool `protobuf:"varint,51,opt,name=require_pushed,json=requirePushed,proto3" json:"require_pushed,omitempty"`
@@ -902,8 +902,10 @@ type RegistrationToken struct {
 	UsesLeft      int32                  `protobuf:"varint,6,opt,name=uses_left,json=usesLeft,proto3" json:"uses_left,omitempty"`
 	CreatedAt     *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
 	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Private-use URI schemes that redirect URIs of native clients may have.
+	RedirectSchemes []string `protobuf:"bytes,9,rep,name=redirect_schemes,json=redirectSchemes,proto3" json:"redirect_schemes,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *RegistrationToken) Reset() {
@@ -988,6 +990,13 @@ func (x *RegistrationToken) GetCreatedAt() *timestamppb.Timestamp {
 func (x *RegistrationToken) GetExpiresAt() *timestamppb.Timestamp {
 	if x != nil {
 		return x.ExpiresAt
+	}
+	return nil
+}
+
+func (x *RegistrationToken) GetRedirectSchemes() []string {
+	if x != nil {
+		return x.RedirectSchemes
 	}
 	return nil
 }
@@ -1441,7 +1450,9 @@ type User struct {
 	// Set by the server: roles and those of the groups.
 	AllRoles []string `protobuf:"bytes,9,rep,name=all_roles,json=allRoles,proto3" json:"all_roles,omitempty"`
 	// A PHC string or a bcrypt hash; answered only where it is asked for.
-	PasswordHash  string `protobuf:"bytes,10,opt,name=password_hash,json=passwordHash,proto3" json:"password_hash,omitempty"`
+	PasswordHash string `protobuf:"bytes,10,opt,name=password_hash,json=passwordHash,proto3" json:"password_hash,omitempty"`
+	// What the user has allowed clients; answered only where it is asked for.
+	Consents      []*Consent `protobuf:"bytes,11,rep,name=consents,proto3" json:"consents,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1544,6 +1555,13 @@ func (x *User) GetPasswordHash() string {
 		return x.PasswordHash
 	}
 	return ""
+}
+
+func (x *User) GetConsents() []*Consent {
+	if x != nil {
+		return x.Consents
+	}
+	return nil
 }
 
 type CreateUserRequest struct {
@@ -2772,6 +2790,111 @@ func (x *ListConsentsResponse) GetNext() string {
 	return ""
 }
 
+type SetConsentRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Login    string                 `protobuf:"bytes,1,opt,name=login,proto3" json:"login,omitempty"`
+	ClientId string                 `protobuf:"bytes,2,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	Scopes   []string               `protobuf:"bytes,3,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	// Only say what is wrong with the scopes.
+	CheckOnly     bool `protobuf:"varint,4,opt,name=check_only,json=checkOnly,proto3" json:"check_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetConsentRequest) Reset() {
+	*x = SetConsentRequest{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetConsentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetConsentRequest) ProtoMessage() {}
+
+func (x *SetConsentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetConsentRequest.ProtoReflect.Descriptor instead.
+func (*SetConsentRequest) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *SetConsentRequest) GetLogin() string {
+	if x != nil {
+		return x.Login
+	}
+	return ""
+}
+
+func (x *SetConsentRequest) GetClientId() string {
+	if x != nil {
+		return x.ClientId
+	}
+	return ""
+}
+
+func (x *SetConsentRequest) GetScopes() []string {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
+}
+
+func (x *SetConsentRequest) GetCheckOnly() bool {
+	if x != nil {
+		return x.CheckOnly
+	}
+	return false
+}
+
+type SetConsentResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetConsentResponse) Reset() {
+	*x = SetConsentResponse{}
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetConsentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetConsentResponse) ProtoMessage() {}
+
+func (x *SetConsentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetConsentResponse.ProtoReflect.Descriptor instead.
+func (*SetConsentResponse) Descriptor() ([]byte, []int) {
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{47}
+}
+
 type RevokeConsentRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Login         string                 `protobuf:"bytes,1,opt,name=login,proto3" json:"login,omitempty"`
@@ -2782,7 +2905,7 @@ type RevokeConsentRequest struct {
 
 func (x *RevokeConsentRequest) Reset() {
 	*x = RevokeConsentRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[46]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2794,7 +2917,7 @@ func (x *RevokeConsentRequest) String() string {
 func (*RevokeConsentRequest) ProtoMessage() {}
 
 func (x *RevokeConsentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[46]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2807,7 +2930,7 @@ func (x *RevokeConsentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeConsentRequest.ProtoReflect.Descriptor instead.
 func (*RevokeConsentRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{46}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *RevokeConsentRequest) GetLogin() string {
@@ -2832,7 +2955,7 @@ type RevokeConsentResponse struct {
 
 func (x *RevokeConsentResponse) Reset() {
 	*x = RevokeConsentResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[47]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2844,7 +2967,7 @@ func (x *RevokeConsentResponse) String() string {
 func (*RevokeConsentResponse) ProtoMessage() {}
 
 func (x *RevokeConsentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[47]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2857,7 +2980,7 @@ func (x *RevokeConsentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeConsentResponse.ProtoReflect.Descriptor instead.
 func (*RevokeConsentResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{47}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{49}
 }
 
 // Event is a record of the audit log.
@@ -2881,7 +3004,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[48]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2893,7 +3016,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[48]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2906,7 +3029,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{48}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Event) GetSequence() uint64 {
@@ -3011,7 +3134,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[49]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3023,7 +3146,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[49]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3036,7 +3159,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{49}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ListEventsRequest) GetAfter() uint64 {
@@ -3107,7 +3230,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[50]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3119,7 +3242,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[50]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3132,7 +3255,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{50}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ListEventsResponse) GetEvents() []*Event {
@@ -3167,7 +3290,7 @@ type VerifyEventsRequest struct {
 
 func (x *VerifyEventsRequest) Reset() {
 	*x = VerifyEventsRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[51]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3179,7 +3302,7 @@ func (x *VerifyEventsRequest) String() string {
 func (*VerifyEventsRequest) ProtoMessage() {}
 
 func (x *VerifyEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[51]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3192,7 +3315,7 @@ func (x *VerifyEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyEventsRequest.ProtoReflect.Descriptor instead.
 func (*VerifyEventsRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{51}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *VerifyEventsRequest) GetSequence() uint64 {
@@ -3220,7 +3343,7 @@ type VerifyEventsResponse struct {
 
 func (x *VerifyEventsResponse) Reset() {
 	*x = VerifyEventsResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[52]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3232,7 +3355,7 @@ func (x *VerifyEventsResponse) String() string {
 func (*VerifyEventsResponse) ProtoMessage() {}
 
 func (x *VerifyEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[52]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3245,7 +3368,7 @@ func (x *VerifyEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyEventsResponse.ProtoReflect.Descriptor instead.
 func (*VerifyEventsResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{52}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *VerifyEventsResponse) GetSequence() uint64 {
@@ -3277,7 +3400,7 @@ type BackupRequest struct {
 
 func (x *BackupRequest) Reset() {
 	*x = BackupRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[53]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3289,7 +3412,7 @@ func (x *BackupRequest) String() string {
 func (*BackupRequest) ProtoMessage() {}
 
 func (x *BackupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[53]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3302,7 +3425,7 @@ func (x *BackupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
 func (*BackupRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{53}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{55}
 }
 
 type BackupResponse struct {
@@ -3314,7 +3437,7 @@ type BackupResponse struct {
 
 func (x *BackupResponse) Reset() {
 	*x = BackupResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[54]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3326,7 +3449,7 @@ func (x *BackupResponse) String() string {
 func (*BackupResponse) ProtoMessage() {}
 
 func (x *BackupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[54]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3339,7 +3462,7 @@ func (x *BackupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupResponse.ProtoReflect.Descriptor instead.
 func (*BackupResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{54}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *BackupResponse) GetChunk() []byte {
@@ -3358,7 +3481,7 @@ type CreateUserResponse struct {
 
 func (x *CreateUserResponse) Reset() {
 	*x = CreateUserResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[55]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3370,7 +3493,7 @@ func (x *CreateUserResponse) String() string {
 func (*CreateUserResponse) ProtoMessage() {}
 
 func (x *CreateUserResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[55]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3383,7 +3506,7 @@ func (x *CreateUserResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUserResponse.ProtoReflect.Descriptor instead.
 func (*CreateUserResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{55}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *CreateUserResponse) GetUser() *User {
@@ -3400,13 +3523,14 @@ type ListUsersRequest struct {
 	// At most so many; 0: as many as the server gives at once.
 	Limit         int32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
 	WithHashes    bool  `protobuf:"varint,3,opt,name=with_hashes,json=withHashes,proto3" json:"with_hashes,omitempty"`
+	WithConsents  bool  `protobuf:"varint,4,opt,name=with_consents,json=withConsents,proto3" json:"with_consents,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListUsersRequest) Reset() {
 	*x = ListUsersRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[56]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3418,7 +3542,7 @@ func (x *ListUsersRequest) String() string {
 func (*ListUsersRequest) ProtoMessage() {}
 
 func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[56]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3431,7 +3555,7 @@ func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsersRequest.ProtoReflect.Descriptor instead.
 func (*ListUsersRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{56}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ListUsersRequest) GetAfter() string {
@@ -3455,6 +3579,13 @@ func (x *ListUsersRequest) GetWithHashes() bool {
 	return false
 }
 
+func (x *ListUsersRequest) GetWithConsents() bool {
+	if x != nil {
+		return x.WithConsents
+	}
+	return false
+}
+
 type ListUsersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Users []*User                `protobuf:"bytes,1,rep,name=users,proto3" json:"users,omitempty"`
@@ -3466,7 +3597,7 @@ type ListUsersResponse struct {
 
 func (x *ListUsersResponse) Reset() {
 	*x = ListUsersResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[57]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3478,7 +3609,7 @@ func (x *ListUsersResponse) String() string {
 func (*ListUsersResponse) ProtoMessage() {}
 
 func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[57]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3491,7 +3622,7 @@ func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsersResponse.ProtoReflect.Descriptor instead.
 func (*ListUsersResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{57}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ListUsersResponse) GetUsers() []*User {
@@ -3517,7 +3648,7 @@ type DeleteUserRequest struct {
 
 func (x *DeleteUserRequest) Reset() {
 	*x = DeleteUserRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[58]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3529,7 +3660,7 @@ func (x *DeleteUserRequest) String() string {
 func (*DeleteUserRequest) ProtoMessage() {}
 
 func (x *DeleteUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[58]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3542,7 +3673,7 @@ func (x *DeleteUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteUserRequest.ProtoReflect.Descriptor instead.
 func (*DeleteUserRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{58}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *DeleteUserRequest) GetLogin() string {
@@ -3560,7 +3691,7 @@ type DeleteUserResponse struct {
 
 func (x *DeleteUserResponse) Reset() {
 	*x = DeleteUserResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[59]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3572,7 +3703,7 @@ func (x *DeleteUserResponse) String() string {
 func (*DeleteUserResponse) ProtoMessage() {}
 
 func (x *DeleteUserResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[59]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3585,7 +3716,7 @@ func (x *DeleteUserResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteUserResponse.ProtoReflect.Descriptor instead.
 func (*DeleteUserResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{59}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{61}
 }
 
 type SetUserPasswordRequest struct {
@@ -3598,7 +3729,7 @@ type SetUserPasswordRequest struct {
 
 func (x *SetUserPasswordRequest) Reset() {
 	*x = SetUserPasswordRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[60]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3610,7 +3741,7 @@ func (x *SetUserPasswordRequest) String() string {
 func (*SetUserPasswordRequest) ProtoMessage() {}
 
 func (x *SetUserPasswordRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[60]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3623,7 +3754,7 @@ func (x *SetUserPasswordRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetUserPasswordRequest.ProtoReflect.Descriptor instead.
 func (*SetUserPasswordRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{60}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *SetUserPasswordRequest) GetLogin() string {
@@ -3648,7 +3779,7 @@ type SetUserPasswordResponse struct {
 
 func (x *SetUserPasswordResponse) Reset() {
 	*x = SetUserPasswordResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[61]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3660,7 +3791,7 @@ func (x *SetUserPasswordResponse) String() string {
 func (*SetUserPasswordResponse) ProtoMessage() {}
 
 func (x *SetUserPasswordResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[61]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3673,7 +3804,7 @@ func (x *SetUserPasswordResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetUserPasswordResponse.ProtoReflect.Descriptor instead.
 func (*SetUserPasswordResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{61}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{63}
 }
 
 type RevokeUserRequest struct {
@@ -3685,7 +3816,7 @@ type RevokeUserRequest struct {
 
 func (x *RevokeUserRequest) Reset() {
 	*x = RevokeUserRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[62]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3697,7 +3828,7 @@ func (x *RevokeUserRequest) String() string {
 func (*RevokeUserRequest) ProtoMessage() {}
 
 func (x *RevokeUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[62]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3710,7 +3841,7 @@ func (x *RevokeUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeUserRequest.ProtoReflect.Descriptor instead.
 func (*RevokeUserRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{62}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *RevokeUserRequest) GetLogin() string {
@@ -3728,7 +3859,7 @@ type RevokeUserResponse struct {
 
 func (x *RevokeUserResponse) Reset() {
 	*x = RevokeUserResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[63]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3740,7 +3871,7 @@ func (x *RevokeUserResponse) String() string {
 func (*RevokeUserResponse) ProtoMessage() {}
 
 func (x *RevokeUserResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[63]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3753,7 +3884,7 @@ func (x *RevokeUserResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeUserResponse.ProtoReflect.Descriptor instead.
 func (*RevokeUserResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{63}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{65}
 }
 
 type RevokeClientRequest struct {
@@ -3765,7 +3896,7 @@ type RevokeClientRequest struct {
 
 func (x *RevokeClientRequest) Reset() {
 	*x = RevokeClientRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[64]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3777,7 +3908,7 @@ func (x *RevokeClientRequest) String() string {
 func (*RevokeClientRequest) ProtoMessage() {}
 
 func (x *RevokeClientRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[64]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3790,7 +3921,7 @@ func (x *RevokeClientRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeClientRequest.ProtoReflect.Descriptor instead.
 func (*RevokeClientRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{64}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *RevokeClientRequest) GetId() string {
@@ -3808,7 +3939,7 @@ type RevokeClientResponse struct {
 
 func (x *RevokeClientResponse) Reset() {
 	*x = RevokeClientResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[65]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3820,7 +3951,7 @@ func (x *RevokeClientResponse) String() string {
 func (*RevokeClientResponse) ProtoMessage() {}
 
 func (x *RevokeClientResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[65]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3833,7 +3964,7 @@ func (x *RevokeClientResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeClientResponse.ProtoReflect.Descriptor instead.
 func (*RevokeClientResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{65}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{67}
 }
 
 type Key struct {
@@ -3856,7 +3987,7 @@ type Key struct {
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[66]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3868,7 +3999,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[66]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3881,7 +4012,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{66}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *Key) GetId() string {
@@ -3948,7 +4079,7 @@ type ListKeysRequest struct {
 
 func (x *ListKeysRequest) Reset() {
 	*x = ListKeysRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[67]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3960,7 +4091,7 @@ func (x *ListKeysRequest) String() string {
 func (*ListKeysRequest) ProtoMessage() {}
 
 func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[67]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3973,7 +4104,7 @@ func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListKeysRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{67}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{69}
 }
 
 type ListKeysResponse struct {
@@ -3985,7 +4116,7 @@ type ListKeysResponse struct {
 
 func (x *ListKeysResponse) Reset() {
 	*x = ListKeysResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[68]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3997,7 +4128,7 @@ func (x *ListKeysResponse) String() string {
 func (*ListKeysResponse) ProtoMessage() {}
 
 func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[68]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4010,7 +4141,7 @@ func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListKeysResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{68}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *ListKeysResponse) GetKeys() []*Key {
@@ -4030,7 +4161,7 @@ type RotateKeysRequest struct {
 
 func (x *RotateKeysRequest) Reset() {
 	*x = RotateKeysRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[69]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4042,7 +4173,7 @@ func (x *RotateKeysRequest) String() string {
 func (*RotateKeysRequest) ProtoMessage() {}
 
 func (x *RotateKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[69]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4055,7 +4186,7 @@ func (x *RotateKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeysRequest.ProtoReflect.Descriptor instead.
 func (*RotateKeysRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{69}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *RotateKeysRequest) GetAlgorithm() string {
@@ -4074,7 +4205,7 @@ type RotateKeysResponse struct {
 
 func (x *RotateKeysResponse) Reset() {
 	*x = RotateKeysResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[70]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4086,7 +4217,7 @@ func (x *RotateKeysResponse) String() string {
 func (*RotateKeysResponse) ProtoMessage() {}
 
 func (x *RotateKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[70]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4099,7 +4230,7 @@ func (x *RotateKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateKeysResponse.ProtoReflect.Descriptor instead.
 func (*RotateKeysResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{70}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *RotateKeysResponse) GetNext() []*Key {
@@ -4118,7 +4249,7 @@ type PurgeKeyRequest struct {
 
 func (x *PurgeKeyRequest) Reset() {
 	*x = PurgeKeyRequest{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[71]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4130,7 +4261,7 @@ func (x *PurgeKeyRequest) String() string {
 func (*PurgeKeyRequest) ProtoMessage() {}
 
 func (x *PurgeKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[71]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4143,7 +4274,7 @@ func (x *PurgeKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PurgeKeyRequest.ProtoReflect.Descriptor instead.
 func (*PurgeKeyRequest) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{71}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *PurgeKeyRequest) GetId() string {
@@ -4161,7 +4292,7 @@ type PurgeKeyResponse struct {
 
 func (x *PurgeKeyResponse) Reset() {
 	*x = PurgeKeyResponse{}
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[72]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4173,7 +4304,7 @@ func (x *PurgeKeyResponse) String() string {
 func (*PurgeKeyResponse) ProtoMessage() {}
 
 func (x *PurgeKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[72]
+	mi := &file_gatehouse_admin_v1_admin_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4186,7 +4317,7 @@ func (x *PurgeKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PurgeKeyResponse.ProtoReflect.Descriptor instead.
 func (*PurgeKeyResponse) Descriptor() ([]byte, []int) {
-	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{72}
+	return file_gatehouse_admin_v1_admin_proto_rawDescGZIP(), []int{74}
 }
 
 var File_gatehouse_admin_v1_admin_proto protoreflect.FileDescriptor
@@ -4260,7 +4391,7 @@ const file_gatehouse_admin_v1_admin_proto_rawDesc = "" +
 	"withHashes\"_\n" +
 	"\x13ListClientsResponse\x124\n" +
 	"\aclients\x18\x01 \x03(\v2\x1a.gatehouse.admin.v1.ClientR\aclients\x12\x12\n" +
-	"\x04next\x18\x02 \x01(\tR\x04next\"\xaa\x02\n" +
+	"\x04next\x18\x02 \x01(\tR\x04next\"\xd5\x02\n" +
 	"\x11RegistrationToken\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04note\x18\x02 \x01(\tR\x04note\x12\x1f\n" +
@@ -4272,7 +4403,8 @@ const file_gatehouse_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"created_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x129\n" +
 	"\n" +
-	"expires_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\x94\x01\n" +
+	"expires_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12)\n" +
+	"\x10redirect_schemes\x18\t \x03(\tR\x0fredirectSchemes\"\x94\x01\n" +
 	"\x1eCreateRegistrationTokenRequest\x12;\n" +
 	"\x05token\x18\x01 \x01(\v2%.gatehouse.admin.v1.RegistrationTokenR\x05token\x125\n" +
 	"\blifetime\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\blifetime\"v\n" +
@@ -4291,7 +4423,7 @@ const file_gatehouse_admin_v1_admin_proto_rawDesc = "" +
 	"\x19RotateClientSecretRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"4\n" +
 	"\x1aRotateClientSecretResponse\x12\x16\n" +
-	"\x06secret\x18\x01 \x01(\tR\x06secret\"\x9d\x02\n" +
+	"\x06secret\x18\x01 \x01(\tR\x06secret\"\xd6\x02\n" +
 	"\x04User\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05login\x18\x02 \x01(\tR\x05login\x12\x12\n" +
@@ -4304,7 +4436,8 @@ const file_gatehouse_admin_v1_admin_proto_rawDesc = "" +
 	"\bdisabled\x18\b \x01(\bR\bdisabled\x12\x1b\n" +
 	"\tall_roles\x18\t \x03(\tR\ballRoles\x12#\n" +
 	"\rpassword_hash\x18\n" +
-	" \x01(\tR\fpasswordHash\"\x9d\x01\n" +
+	" \x01(\tR\fpasswordHash\x127\n" +
+	"\bconsents\x18\v \x03(\v2\x1b.gatehouse.admin.v1.ConsentR\bconsents\"\x9d\x01\n" +
 	"\x11CreateUserRequest\x12,\n" +
 	"\x04user\x18\x01 \x01(\v2\x18.gatehouse.admin.v1.UserR\x04user\x12\x1a\n" +
 	"\bpassword\x18\x02 \x01(\tR\bpassword\x12\x1f\n" +
@@ -4382,7 +4515,14 @@ const file_gatehouse_admin_v1_admin_proto_rawDesc = "" +
 	"\x05after\x18\x02 \x01(\tR\x05after\"c\n" +
 	"\x14ListConsentsResponse\x127\n" +
 	"\bconsents\x18\x01 \x03(\v2\x1b.gatehouse.admin.v1.ConsentR\bconsents\x12\x12\n" +
-	"\x04next\x18\x02 \x01(\tR\x04next\"I\n" +
+	"\x04next\x18\x02 \x01(\tR\x04next\"}\n" +
+	"\x11SetConsentRequest\x12\x14\n" +
+	"\x05login\x18\x01 \x01(\tR\x05login\x12\x1b\n" +
+	"\tclient_id\x18\x02 \x01(\tR\bclientId\x12\x16\n" +
+	"\x06scopes\x18\x03 \x03(\tR\x06scopes\x12\x1d\n" +
+	"\n" +
+	"check_only\x18\x04 \x01(\bR\tcheckOnly\"\x14\n" +
+	"\x12SetConsentResponse\"I\n" +
 	"\x14RevokeConsentRequest\x12\x14\n" +
 	"\x05login\x18\x01 \x01(\tR\x05login\x12\x1b\n" +
 	"\tclient_id\x18\x02 \x01(\tR\bclientId\"\x17\n" +
@@ -4425,12 +4565,13 @@ const file_gatehouse_admin_v1_admin_proto_rawDesc = "" +
 	"\x0eBackupResponse\x12\x14\n" +
 	"\x05chunk\x18\x01 \x01(\fR\x05chunk\"B\n" +
 	"\x12CreateUserResponse\x12,\n" +
-	"\x04user\x18\x01 \x01(\v2\x18.gatehouse.admin.v1.UserR\x04user\"_\n" +
+	"\x04user\x18\x01 \x01(\v2\x18.gatehouse.admin.v1.UserR\x04user\"\x84\x01\n" +
 	"\x10ListUsersRequest\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\tR\x05after\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\x05R\x05limit\x12\x1f\n" +
 	"\vwith_hashes\x18\x03 \x01(\bR\n" +
-	"withHashes\"W\n" +
+	"withHashes\x12#\n" +
+	"\rwith_consents\x18\x04 \x01(\bR\fwithConsents\"W\n" +
 	"\x11ListUsersResponse\x12.\n" +
 	"\x05users\x18\x01 \x03(\v2\x18.gatehouse.admin.v1.UserR\x05users\x12\x12\n" +
 	"\x04next\x18\x02 \x01(\tR\x04next\")\n" +
@@ -4480,7 +4621,7 @@ const file_gatehouse_admin_v1_admin_proto_rawDesc = "" +
 	"\x0eKEY_STATE_NEXT\x10\x01\x12\x14\n" +
 	"\x10KEY_STATE_ACTIVE\x10\x02\x12\x15\n" +
 	"\x11KEY_STATE_RETIRED\x10\x03\x12\x14\n" +
-	"\x10KEY_STATE_PURGED\x10\x042\xdf\x18\n" +
+	"\x10KEY_STATE_PURGED\x10\x042\xbc\x19\n" +
 	"\x05Admin\x12a\n" +
 	"\fCreateClient\x12'.gatehouse.admin.v1.CreateClientRequest\x1a(.gatehouse.admin.v1.CreateClientResponse\x12^\n" +
 	"\vListClients\x12&.gatehouse.admin.v1.ListClientsRequest\x1a'.gatehouse.admin.v1.ListClientsResponse\x12a\n" +
@@ -4502,7 +4643,9 @@ const file_gatehouse_admin_v1_admin_proto_rawDesc = "" +
 	"\vDeleteGroup\x12&.gatehouse.admin.v1.DeleteGroupRequest\x1a'.gatehouse.admin.v1.DeleteGroupResponse\x12a\n" +
 	"\fListSessions\x12'.gatehouse.admin.v1.ListSessionsRequest\x1a(.gatehouse.admin.v1.ListSessionsResponse\x12d\n" +
 	"\rRevokeSession\x12(.gatehouse.admin.v1.RevokeSessionRequest\x1a).gatehouse.admin.v1.RevokeSessionResponse\x12a\n" +
-	"\fListConsents\x12'.gatehouse.admin.v1.ListConsentsRequest\x1a(.gatehouse.admin.v1.ListConsentsResponse\x12d\n" +
+	"\fListConsents\x12'.gatehouse.admin.v1.ListConsentsRequest\x1a(.gatehouse.admin.v1.ListConsentsResponse\x12[\n" +
+	"\n" +
+	"SetConsent\x12%.gatehouse.admin.v1.SetConsentRequest\x1a&.gatehouse.admin.v1.SetConsentResponse\x12d\n" +
 	"\rRevokeConsent\x12(.gatehouse.admin.v1.RevokeConsentRequest\x1a).gatehouse.admin.v1.RevokeConsentResponse\x12[\n" +
 	"\n" +
 	"ListEvents\x12%.gatehouse.admin.v1.ListEventsRequest\x1a&.gatehouse.admin.v1.ListEventsResponse\x12a\n" +
@@ -4535,7 +4678,7 @@ func file_gatehouse_admin_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_gatehouse_admin_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_gatehouse_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 73)
+var file_gatehouse_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 75)
 var file_gatehouse_admin_v1_admin_proto_goTypes = []any{
 	(ClientType)(0),                         // 0: gatehouse.admin.v1.ClientType
 	(KeyState)(0),                           // 1: gatehouse.admin.v1.KeyState
@@ -4585,157 +4728,162 @@ var file_gatehouse_admin_v1_admin_proto_goTypes = []any{
 	(*Consent)(nil),                         // 45: gatehouse.admin.v1.Consent
 	(*ListConsentsRequest)(nil),             // 46: gatehouse.admin.v1.ListConsentsRequest
 	(*ListConsentsResponse)(nil),            // 47: gatehouse.admin.v1.ListConsentsResponse
-	(*RevokeConsentRequest)(nil),            // 48: gatehouse.admin.v1.RevokeConsentRequest
-	(*RevokeConsentResponse)(nil),           // 49: gatehouse.admin.v1.RevokeConsentResponse
-	(*Event)(nil),                           // 50: gatehouse.admin.v1.Event
-	(*ListEventsRequest)(nil),               // 51: gatehouse.admin.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),              // 52: gatehouse.admin.v1.ListEventsResponse
-	(*VerifyEventsRequest)(nil),             // 53: gatehouse.admin.v1.VerifyEventsRequest
-	(*VerifyEventsResponse)(nil),            // 54: gatehouse.admin.v1.VerifyEventsResponse
-	(*BackupRequest)(nil),                   // 55: gatehouse.admin.v1.BackupRequest
-	(*BackupResponse)(nil),                  // 56: gatehouse.admin.v1.BackupResponse
-	(*CreateUserResponse)(nil),              // 57: gatehouse.admin.v1.CreateUserResponse
-	(*ListUsersRequest)(nil),                // 58: gatehouse.admin.v1.ListUsersRequest
-	(*ListUsersResponse)(nil),               // 59: gatehouse.admin.v1.ListUsersResponse
-	(*DeleteUserRequest)(nil),               // 60: gatehouse.admin.v1.DeleteUserRequest
-	(*DeleteUserResponse)(nil),              // 61: gatehouse.admin.v1.DeleteUserResponse
-	(*SetUserPasswordRequest)(nil),          // 62: gatehouse.admin.v1.SetUserPasswordRequest
-	(*SetUserPasswordResponse)(nil),         // 63: gatehouse.admin.v1.SetUserPasswordResponse
-	(*RevokeUserRequest)(nil),               // 64: gatehouse.admin.v1.RevokeUserRequest
-	(*RevokeUserResponse)(nil),              // 65: gatehouse.admin.v1.RevokeUserResponse
-	(*RevokeClientRequest)(nil),             // 66: gatehouse.admin.v1.RevokeClientRequest
-	(*RevokeClientResponse)(nil),            // 67: gatehouse.admin.v1.RevokeClientResponse
-	(*Key)(nil),                             // 68: gatehouse.admin.v1.Key
-	(*ListKeysRequest)(nil),                 // 69: gatehouse.admin.v1.ListKeysRequest
-	(*ListKeysResponse)(nil),                // 70: gatehouse.admin.v1.ListKeysResponse
-	(*RotateKeysRequest)(nil),               // 71: gatehouse.admin.v1.RotateKeysRequest
-	(*RotateKeysResponse)(nil),              // 72: gatehouse.admin.v1.RotateKeysResponse
-	(*PurgeKeyRequest)(nil),                 // 73: gatehouse.admin.v1.PurgeKeyRequest
-	(*PurgeKeyResponse)(nil),                // 74: gatehouse.admin.v1.PurgeKeyResponse
-	(*timestamppb.Timestamp)(nil),           // 75: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),             // 76: google.protobuf.Duration
-	(*fieldmaskpb.FieldMask)(nil),           // 77: google.protobuf.FieldMask
+	(*SetConsentRequest)(nil),               // 48: gatehouse.admin.v1.SetConsentRequest
+	(*SetConsentResponse)(nil),              // 49: gatehouse.admin.v1.SetConsentResponse
+	(*RevokeConsentRequest)(nil),            // 50: gatehouse.admin.v1.RevokeConsentRequest
+	(*RevokeConsentResponse)(nil),           // 51: gatehouse.admin.v1.RevokeConsentResponse
+	(*Event)(nil),                           // 52: gatehouse.admin.v1.Event
+	(*ListEventsRequest)(nil),               // 53: gatehouse.admin.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),              // 54: gatehouse.admin.v1.ListEventsResponse
+	(*VerifyEventsRequest)(nil),             // 55: gatehouse.admin.v1.VerifyEventsRequest
+	(*VerifyEventsResponse)(nil),            // 56: gatehouse.admin.v1.VerifyEventsResponse
+	(*BackupRequest)(nil),                   // 57: gatehouse.admin.v1.BackupRequest
+	(*BackupResponse)(nil),                  // 58: gatehouse.admin.v1.BackupResponse
+	(*CreateUserResponse)(nil),              // 59: gatehouse.admin.v1.CreateUserResponse
+	(*ListUsersRequest)(nil),                // 60: gatehouse.admin.v1.ListUsersRequest
+	(*ListUsersResponse)(nil),               // 61: gatehouse.admin.v1.ListUsersResponse
+	(*DeleteUserRequest)(nil),               // 62: gatehouse.admin.v1.DeleteUserRequest
+	(*DeleteUserResponse)(nil),              // 63: gatehouse.admin.v1.DeleteUserResponse
+	(*SetUserPasswordRequest)(nil),          // 64: gatehouse.admin.v1.SetUserPasswordRequest
+	(*SetUserPasswordResponse)(nil),         // 65: gatehouse.admin.v1.SetUserPasswordResponse
+	(*RevokeUserRequest)(nil),               // 66: gatehouse.admin.v1.RevokeUserRequest
+	(*RevokeUserResponse)(nil),              // 67: gatehouse.admin.v1.RevokeUserResponse
+	(*RevokeClientRequest)(nil),             // 68: gatehouse.admin.v1.RevokeClientRequest
+	(*RevokeClientResponse)(nil),            // 69: gatehouse.admin.v1.RevokeClientResponse
+	(*Key)(nil),                             // 70: gatehouse.admin.v1.Key
+	(*ListKeysRequest)(nil),                 // 71: gatehouse.admin.v1.ListKeysRequest
+	(*ListKeysResponse)(nil),                // 72: gatehouse.admin.v1.ListKeysResponse
+	(*RotateKeysRequest)(nil),               // 73: gatehouse.admin.v1.RotateKeysRequest
+	(*RotateKeysResponse)(nil),              // 74: gatehouse.admin.v1.RotateKeysResponse
+	(*PurgeKeyRequest)(nil),                 // 75: gatehouse.admin.v1.PurgeKeyRequest
+	(*PurgeKeyResponse)(nil),                // 76: gatehouse.admin.v1.PurgeKeyResponse
+	(*timestamppb.Timestamp)(nil),           // 77: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),             // 78: google.protobuf.Duration
+	(*fieldmaskpb.FieldMask)(nil),           // 79: google.protobuf.FieldMask
 }
 var file_gatehouse_admin_v1_admin_proto_depIdxs = []int32{
 	0,  // 0: gatehouse.admin.v1.Client.type:type_name -> gatehouse.admin.v1.ClientType
-	75, // 1: gatehouse.admin.v1.Client.created_at:type_name -> google.protobuf.Timestamp
-	76, // 2: gatehouse.admin.v1.Client.access_token_lifetime:type_name -> google.protobuf.Duration
+	77, // 1: gatehouse.admin.v1.Client.created_at:type_name -> google.protobuf.Timestamp
+	78, // 2: gatehouse.admin.v1.Client.access_token_lifetime:type_name -> google.protobuf.Duration
 	3,  // 3: gatehouse.admin.v1.Client.proof:type_name -> gatehouse.admin.v1.ClientProof
 	2,  // 4: gatehouse.admin.v1.CreateClientRequest.client:type_name -> gatehouse.admin.v1.Client
 	2,  // 5: gatehouse.admin.v1.CreateClientResponse.client:type_name -> gatehouse.admin.v1.Client
 	2,  // 6: gatehouse.admin.v1.GetClientResponse.client:type_name -> gatehouse.admin.v1.Client
 	2,  // 7: gatehouse.admin.v1.UpdateClientRequest.client:type_name -> gatehouse.admin.v1.Client
-	77, // 8: gatehouse.admin.v1.UpdateClientRequest.update_mask:type_name -> google.protobuf.FieldMask
+	79, // 8: gatehouse.admin.v1.UpdateClientRequest.update_mask:type_name -> google.protobuf.FieldMask
 	2,  // 9: gatehouse.admin.v1.UpdateClientResponse.client:type_name -> gatehouse.admin.v1.Client
 	2,  // 10: gatehouse.admin.v1.ListClientsResponse.clients:type_name -> gatehouse.admin.v1.Client
-	75, // 11: gatehouse.admin.v1.RegistrationToken.created_at:type_name -> google.protobuf.Timestamp
-	75, // 12: gatehouse.admin.v1.RegistrationToken.expires_at:type_name -> google.protobuf.Timestamp
+	77, // 11: gatehouse.admin.v1.RegistrationToken.created_at:type_name -> google.protobuf.Timestamp
+	77, // 12: gatehouse.admin.v1.RegistrationToken.expires_at:type_name -> google.protobuf.Timestamp
 	12, // 13: gatehouse.admin.v1.CreateRegistrationTokenRequest.token:type_name -> gatehouse.admin.v1.RegistrationToken
-	76, // 14: gatehouse.admin.v1.CreateRegistrationTokenRequest.lifetime:type_name -> google.protobuf.Duration
+	78, // 14: gatehouse.admin.v1.CreateRegistrationTokenRequest.lifetime:type_name -> google.protobuf.Duration
 	12, // 15: gatehouse.admin.v1.CreateRegistrationTokenResponse.token:type_name -> gatehouse.admin.v1.RegistrationToken
 	12, // 16: gatehouse.admin.v1.ListRegistrationTokensResponse.tokens:type_name -> gatehouse.admin.v1.RegistrationToken
-	75, // 17: gatehouse.admin.v1.User.created_at:type_name -> google.protobuf.Timestamp
-	23, // 18: gatehouse.admin.v1.CreateUserRequest.user:type_name -> gatehouse.admin.v1.User
-	23, // 19: gatehouse.admin.v1.GetUserResponse.user:type_name -> gatehouse.admin.v1.User
-	23, // 20: gatehouse.admin.v1.UpdateUserRequest.user:type_name -> gatehouse.admin.v1.User
-	77, // 21: gatehouse.admin.v1.UpdateUserRequest.update_mask:type_name -> google.protobuf.FieldMask
-	23, // 22: gatehouse.admin.v1.UpdateUserResponse.user:type_name -> gatehouse.admin.v1.User
-	75, // 23: gatehouse.admin.v1.Group.created_at:type_name -> google.protobuf.Timestamp
-	29, // 24: gatehouse.admin.v1.CreateGroupRequest.group:type_name -> gatehouse.admin.v1.Group
-	29, // 25: gatehouse.admin.v1.CreateGroupResponse.group:type_name -> gatehouse.admin.v1.Group
-	29, // 26: gatehouse.admin.v1.GetGroupResponse.group:type_name -> gatehouse.admin.v1.Group
-	29, // 27: gatehouse.admin.v1.ListGroupsResponse.groups:type_name -> gatehouse.admin.v1.Group
-	29, // 28: gatehouse.admin.v1.UpdateGroupRequest.group:type_name -> gatehouse.admin.v1.Group
-	77, // 29: gatehouse.admin.v1.UpdateGroupRequest.update_mask:type_name -> google.protobuf.FieldMask
-	29, // 30: gatehouse.admin.v1.UpdateGroupResponse.group:type_name -> gatehouse.admin.v1.Group
-	75, // 31: gatehouse.admin.v1.Session.auth_time:type_name -> google.protobuf.Timestamp
-	75, // 32: gatehouse.admin.v1.Session.expires_at:type_name -> google.protobuf.Timestamp
-	40, // 33: gatehouse.admin.v1.ListSessionsResponse.sessions:type_name -> gatehouse.admin.v1.Session
-	75, // 34: gatehouse.admin.v1.Consent.given_at:type_name -> google.protobuf.Timestamp
-	45, // 35: gatehouse.admin.v1.ListConsentsResponse.consents:type_name -> gatehouse.admin.v1.Consent
-	75, // 36: gatehouse.admin.v1.Event.time:type_name -> google.protobuf.Timestamp
-	75, // 37: gatehouse.admin.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
-	75, // 38: gatehouse.admin.v1.ListEventsRequest.until:type_name -> google.protobuf.Timestamp
-	50, // 39: gatehouse.admin.v1.ListEventsResponse.events:type_name -> gatehouse.admin.v1.Event
-	23, // 40: gatehouse.admin.v1.CreateUserResponse.user:type_name -> gatehouse.admin.v1.User
-	23, // 41: gatehouse.admin.v1.ListUsersResponse.users:type_name -> gatehouse.admin.v1.User
-	1,  // 42: gatehouse.admin.v1.Key.state:type_name -> gatehouse.admin.v1.KeyState
-	75, // 43: gatehouse.admin.v1.Key.created_at:type_name -> google.protobuf.Timestamp
-	75, // 44: gatehouse.admin.v1.Key.active_at:type_name -> google.protobuf.Timestamp
-	75, // 45: gatehouse.admin.v1.Key.retired_at:type_name -> google.protobuf.Timestamp
-	75, // 46: gatehouse.admin.v1.Key.retires_at:type_name -> google.protobuf.Timestamp
-	75, // 47: gatehouse.admin.v1.Key.verifies_until:type_name -> google.protobuf.Timestamp
-	68, // 48: gatehouse.admin.v1.ListKeysResponse.keys:type_name -> gatehouse.admin.v1.Key
-	68, // 49: gatehouse.admin.v1.RotateKeysResponse.next:type_name -> gatehouse.admin.v1.Key
-	4,  // 50: gatehouse.admin.v1.Admin.CreateClient:input_type -> gatehouse.admin.v1.CreateClientRequest
-	10, // 51: gatehouse.admin.v1.Admin.ListClients:input_type -> gatehouse.admin.v1.ListClientsRequest
-	19, // 52: gatehouse.admin.v1.Admin.DeleteClient:input_type -> gatehouse.admin.v1.DeleteClientRequest
-	21, // 53: gatehouse.admin.v1.Admin.RotateClientSecret:input_type -> gatehouse.admin.v1.RotateClientSecretRequest
-	6,  // 54: gatehouse.admin.v1.Admin.GetClient:input_type -> gatehouse.admin.v1.GetClientRequest
-	8,  // 55: gatehouse.admin.v1.Admin.UpdateClient:input_type -> gatehouse.admin.v1.UpdateClientRequest
-	13, // 56: gatehouse.admin.v1.Admin.CreateRegistrationToken:input_type -> gatehouse.admin.v1.CreateRegistrationTokenRequest
-	15, // 57: gatehouse.admin.v1.Admin.ListRegistrationTokens:input_type -> gatehouse.admin.v1.ListRegistrationTokensRequest
-	17, // 58: gatehouse.admin.v1.Admin.DeleteRegistrationToken:input_type -> gatehouse.admin.v1.DeleteRegistrationTokenRequest
-	25, // 59: gatehouse.admin.v1.Admin.GetUser:input_type -> gatehouse.admin.v1.GetUserRequest
-	27, // 60: gatehouse.admin.v1.Admin.UpdateUser:input_type -> gatehouse.admin.v1.UpdateUserRequest
-	30, // 61: gatehouse.admin.v1.Admin.CreateGroup:input_type -> gatehouse.admin.v1.CreateGroupRequest
-	32, // 62: gatehouse.admin.v1.Admin.GetGroup:input_type -> gatehouse.admin.v1.GetGroupRequest
-	34, // 63: gatehouse.admin.v1.Admin.ListGroups:input_type -> gatehouse.admin.v1.ListGroupsRequest
-	36, // 64: gatehouse.admin.v1.Admin.UpdateGroup:input_type -> gatehouse.admin.v1.UpdateGroupRequest
-	38, // 65: gatehouse.admin.v1.Admin.DeleteGroup:input_type -> gatehouse.admin.v1.DeleteGroupRequest
-	41, // 66: gatehouse.admin.v1.Admin.ListSessions:input_type -> gatehouse.admin.v1.ListSessionsRequest
-	43, // 67: gatehouse.admin.v1.Admin.RevokeSession:input_type -> gatehouse.admin.v1.RevokeSessionRequest
-	46, // 68: gatehouse.admin.v1.Admin.ListConsents:input_type -> gatehouse.admin.v1.ListConsentsRequest
-	48, // 69: gatehouse.admin.v1.Admin.RevokeConsent:input_type -> gatehouse.admin.v1.RevokeConsentRequest
-	51, // 70: gatehouse.admin.v1.Admin.ListEvents:input_type -> gatehouse.admin.v1.ListEventsRequest
-	53, // 71: gatehouse.admin.v1.Admin.VerifyEvents:input_type -> gatehouse.admin.v1.VerifyEventsRequest
-	55, // 72: gatehouse.admin.v1.Admin.Backup:input_type -> gatehouse.admin.v1.BackupRequest
-	24, // 73: gatehouse.admin.v1.Admin.CreateUser:input_type -> gatehouse.admin.v1.CreateUserRequest
-	58, // 74: gatehouse.admin.v1.Admin.ListUsers:input_type -> gatehouse.admin.v1.ListUsersRequest
-	60, // 75: gatehouse.admin.v1.Admin.DeleteUser:input_type -> gatehouse.admin.v1.DeleteUserRequest
-	62, // 76: gatehouse.admin.v1.Admin.SetUserPassword:input_type -> gatehouse.admin.v1.SetUserPasswordRequest
-	64, // 77: gatehouse.admin.v1.Admin.RevokeUser:input_type -> gatehouse.admin.v1.RevokeUserRequest
-	66, // 78: gatehouse.admin.v1.Admin.RevokeClient:input_type -> gatehouse.admin.v1.RevokeClientRequest
-	69, // 79: gatehouse.admin.v1.Admin.ListKeys:input_type -> gatehouse.admin.v1.ListKeysRequest
-	71, // 80: gatehouse.admin.v1.Admin.RotateKeys:input_type -> gatehouse.admin.v1.RotateKeysRequest
-	73, // 81: gatehouse.admin.v1.Admin.PurgeKey:input_type -> gatehouse.admin.v1.PurgeKeyRequest
-	5,  // 82: gatehouse.admin.v1.Admin.CreateClient:output_type -> gatehouse.admin.v1.CreateClientResponse
-	11, // 83: gatehouse.admin.v1.Admin.ListClients:output_type -> gatehouse.admin.v1.ListClientsResponse
-	20, // 84: gatehouse.admin.v1.Admin.DeleteClient:output_type -> gatehouse.admin.v1.DeleteClientResponse
-	22, // 85: gatehouse.admin.v1.Admin.RotateClientSecret:output_type -> gatehouse.admin.v1.RotateClientSecretResponse
-	7,  // 86: gatehouse.admin.v1.Admin.GetClient:output_type -> gatehouse.admin.v1.GetClientResponse
-	9,  // 87: gatehouse.admin.v1.Admin.UpdateClient:output_type -> gatehouse.admin.v1.UpdateClientResponse
-	14, // 88: gatehouse.admin.v1.Admin.CreateRegistrationToken:output_type -> gatehouse.admin.v1.CreateRegistrationTokenResponse
-	16, // 89: gatehouse.admin.v1.Admin.ListRegistrationTokens:output_type -> gatehouse.admin.v1.ListRegistrationTokensResponse
-	18, // 90: gatehouse.admin.v1.Admin.DeleteRegistrationToken:output_type -> gatehouse.admin.v1.DeleteRegistrationTokenResponse
-	26, // 91: gatehouse.admin.v1.Admin.GetUser:output_type -> gatehouse.admin.v1.GetUserResponse
-	28, // 92: gatehouse.admin.v1.Admin.UpdateUser:output_type -> gatehouse.admin.v1.UpdateUserResponse
-	31, // 93: gatehouse.admin.v1.Admin.CreateGroup:output_type -> gatehouse.admin.v1.CreateGroupResponse
-	33, // 94: gatehouse.admin.v1.Admin.GetGroup:output_type -> gatehouse.admin.v1.GetGroupResponse
-	35, // 95: gatehouse.admin.v1.Admin.ListGroups:output_type -> gatehouse.admin.v1.ListGroupsResponse
-	37, // 96: gatehouse.admin.v1.Admin.UpdateGroup:output_type -> gatehouse.admin.v1.UpdateGroupResponse
-	39, // 97: gatehouse.admin.v1.Admin.DeleteGroup:output_type -> gatehouse.admin.v1.DeleteGroupResponse
-	42, // 98: gatehouse.admin.v1.Admin.ListSessions:output_type -> gatehouse.admin.v1.ListSessionsResponse
-	44, // 99: gatehouse.admin.v1.Admin.RevokeSession:output_type -> gatehouse.admin.v1.RevokeSessionResponse
-	47, // 100: gatehouse.admin.v1.Admin.ListConsents:output_type -> gatehouse.admin.v1.ListConsentsResponse
-	49, // 101: gatehouse.admin.v1.Admin.RevokeConsent:output_type -> gatehouse.admin.v1.RevokeConsentResponse
-	52, // 102: gatehouse.admin.v1.Admin.ListEvents:output_type -> gatehouse.admin.v1.ListEventsResponse
-	54, // 103: gatehouse.admin.v1.Admin.VerifyEvents:output_type -> gatehouse.admin.v1.VerifyEventsResponse
-	56, // 104: gatehouse.admin.v1.Admin.Backup:output_type -> gatehouse.admin.v1.BackupResponse
-	57, // 105: gatehouse.admin.v1.Admin.CreateUser:output_type -> gatehouse.admin.v1.CreateUserResponse
-	59, // 106: gatehouse.admin.v1.Admin.ListUsers:output_type -> gatehouse.admin.v1.ListUsersResponse
-	61, // 107: gatehouse.admin.v1.Admin.DeleteUser:output_type -> gatehouse.admin.v1.DeleteUserResponse
-	63, // 108: gatehouse.admin.v1.Admin.SetUserPassword:output_type -> gatehouse.admin.v1.SetUserPasswordResponse
-	65, // 109: gatehouse.admin.v1.Admin.RevokeUser:output_type -> gatehouse.admin.v1.RevokeUserResponse
-	67, // 110: gatehouse.admin.v1.Admin.RevokeClient:output_type -> gatehouse.admin.v1.RevokeClientResponse
-	70, // 111: gatehouse.admin.v1.Admin.ListKeys:output_type -> gatehouse.admin.v1.ListKeysResponse
-	72, // 112: gatehouse.admin.v1.Admin.RotateKeys:output_type -> gatehouse.admin.v1.RotateKeysResponse
-	74, // 113: gatehouse.admin.v1.Admin.PurgeKey:output_type -> gatehouse.admin.v1.PurgeKeyResponse
-	82, // [82:114] is the sub-list for method output_type
-	50, // [50:82] is the sub-list for method input_type
-	50, // [50:50] is the sub-list for extension type_name
-	50, // [50:50] is the sub-list for extension extendee
-	0,  // [0:50] is the sub-list for field type_name
+	77, // 17: gatehouse.admin.v1.User.created_at:type_name -> google.protobuf.Timestamp
+	45, // 18: gatehouse.admin.v1.User.consents:type_name -> gatehouse.admin.v1.Consent
+	23, // 19: gatehouse.admin.v1.CreateUserRequest.user:type_name -> gatehouse.admin.v1.User
+	23, // 20: gatehouse.admin.v1.GetUserResponse.user:type_name -> gatehouse.admin.v1.User
+	23, // 21: gatehouse.admin.v1.UpdateUserRequest.user:type_name -> gatehouse.admin.v1.User
+	79, // 22: gatehouse.admin.v1.UpdateUserRequest.update_mask:type_name -> google.protobuf.FieldMask
+	23, // 23: gatehouse.admin.v1.UpdateUserResponse.user:type_name -> gatehouse.admin.v1.User
+	77, // 24: gatehouse.admin.v1.Group.created_at:type_name -> google.protobuf.Timestamp
+	29, // 25: gatehouse.admin.v1.CreateGroupRequest.group:type_name -> gatehouse.admin.v1.Group
+	29, // 26: gatehouse.admin.v1.CreateGroupResponse.group:type_name -> gatehouse.admin.v1.Group
+	29, // 27: gatehouse.admin.v1.GetGroupResponse.group:type_name -> gatehouse.admin.v1.Group
+	29, // 28: gatehouse.admin.v1.ListGroupsResponse.groups:type_name -> gatehouse.admin.v1.Group
+	29, // 29: gatehouse.admin.v1.UpdateGroupRequest.group:type_name -> gatehouse.admin.v1.Group
+	79, // 30: gatehouse.admin.v1.UpdateGroupRequest.update_mask:type_name -> google.protobuf.FieldMask
+	29, // 31: gatehouse.admin.v1.UpdateGroupResponse.group:type_name -> gatehouse.admin.v1.Group
+	77, // 32: gatehouse.admin.v1.Session.auth_time:type_name -> google.protobuf.Timestamp
+	77, // 33: gatehouse.admin.v1.Session.expires_at:type_name -> google.protobuf.Timestamp
+	40, // 34: gatehouse.admin.v1.ListSessionsResponse.sessions:type_name -> gatehouse.admin.v1.Session
+	77, // 35: gatehouse.admin.v1.Consent.given_at:type_name -> google.protobuf.Timestamp
+	45, // 36: gatehouse.admin.v1.ListConsentsResponse.consents:type_name -> gatehouse.admin.v1.Consent
+	77, // 37: gatehouse.admin.v1.Event.time:type_name -> google.protobuf.Timestamp
+	77, // 38: gatehouse.admin.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
+	77, // 39: gatehouse.admin.v1.ListEventsRequest.until:type_name -> google.protobuf.Timestamp
+	52, // 40: gatehouse.admin.v1.ListEventsResponse.events:type_name -> gatehouse.admin.v1.Event
+	23, // 41: gatehouse.admin.v1.CreateUserResponse.user:type_name -> gatehouse.admin.v1.User
+	23, // 42: gatehouse.admin.v1.ListUsersResponse.users:type_name -> gatehouse.admin.v1.User
+	1,  // 43: gatehouse.admin.v1.Key.state:type_name -> gatehouse.admin.v1.KeyState
+	77, // 44: gatehouse.admin.v1.Key.created_at:type_name -> google.protobuf.Timestamp
+	77, // 45: gatehouse.admin.v1.Key.active_at:type_name -> google.protobuf.Timestamp
+	77, // 46: gatehouse.admin.v1.Key.retired_at:type_name -> google.protobuf.Timestamp
+	77, // 47: gatehouse.admin.v1.Key.retires_at:type_name -> google.protobuf.Timestamp
+	77, // 48: gatehouse.admin.v1.Key.verifies_until:type_name -> google.protobuf.Timestamp
+	70, // 49: gatehouse.admin.v1.ListKeysResponse.keys:type_name -> gatehouse.admin.v1.Key
+	70, // 50: gatehouse.admin.v1.RotateKeysResponse.next:type_name -> gatehouse.admin.v1.Key
+	4,  // 51: gatehouse.admin.v1.Admin.CreateClient:input_type -> gatehouse.admin.v1.CreateClientRequest
+	10, // 52: gatehouse.admin.v1.Admin.ListClients:input_type -> gatehouse.admin.v1.ListClientsRequest
+	19, // 53: gatehouse.admin.v1.Admin.DeleteClient:input_type -> gatehouse.admin.v1.DeleteClientRequest
+	21, // 54: gatehouse.admin.v1.Admin.RotateClientSecret:input_type -> gatehouse.admin.v1.RotateClientSecretRequest
+	6,  // 55: gatehouse.admin.v1.Admin.GetClient:input_type -> gatehouse.admin.v1.GetClientRequest
+	8,  // 56: gatehouse.admin.v1.Admin.UpdateClient:input_type -> gatehouse.admin.v1.UpdateClientRequest
+	13, // 57: gatehouse.admin.v1.Admin.CreateRegistrationToken:input_type -> gatehouse.admin.v1.CreateRegistrationTokenRequest
+	15, // 58: gatehouse.admin.v1.Admin.ListRegistrationTokens:input_type -> gatehouse.admin.v1.ListRegistrationTokensRequest
+	17, // 59: gatehouse.admin.v1.Admin.DeleteRegistrationToken:input_type -> gatehouse.admin.v1.DeleteRegistrationTokenRequest
+	25, // 60: gatehouse.admin.v1.Admin.GetUser:input_type -> gatehouse.admin.v1.GetUserRequest
+	27, // 61: gatehouse.admin.v1.Admin.UpdateUser:input_type -> gatehouse.admin.v1.UpdateUserRequest
+	30, // 62: gatehouse.admin.v1.Admin.CreateGroup:input_type -> gatehouse.admin.v1.CreateGroupRequest
+	32, // 63: gatehouse.admin.v1.Admin.GetGroup:input_type -> gatehouse.admin.v1.GetGroupRequest
+	34, // 64: gatehouse.admin.v1.Admin.ListGroups:input_type -> gatehouse.admin.v1.ListGroupsRequest
+	36, // 65: gatehouse.admin.v1.Admin.UpdateGroup:input_type -> gatehouse.admin.v1.UpdateGroupRequest
+	38, // 66: gatehouse.admin.v1.Admin.DeleteGroup:input_type -> gatehouse.admin.v1.DeleteGroupRequest
+	41, // 67: gatehouse.admin.v1.Admin.ListSessions:input_type -> gatehouse.admin.v1.ListSessionsRequest
+	43, // 68: gatehouse.admin.v1.Admin.RevokeSession:input_type -> gatehouse.admin.v1.RevokeSessionRequest
+	46, // 69: gatehouse.admin.v1.Admin.ListConsents:input_type -> gatehouse.admin.v1.ListConsentsRequest
+	48, // 70: gatehouse.admin.v1.Admin.SetConsent:input_type -> gatehouse.admin.v1.SetConsentRequest
+	50, // 71: gatehouse.admin.v1.Admin.RevokeConsent:input_type -> gatehouse.admin.v1.RevokeConsentRequest
+	53, // 72: gatehouse.admin.v1.Admin.ListEvents:input_type -> gatehouse.admin.v1.ListEventsRequest
+	55, // 73: gatehouse.admin.v1.Admin.VerifyEvents:input_type -> gatehouse.admin.v1.VerifyEventsRequest
+	57, // 74: gatehouse.admin.v1.Admin.Backup:input_type -> gatehouse.admin.v1.BackupRequest
+	24, // 75: gatehouse.admin.v1.Admin.CreateUser:input_type -> gatehouse.admin.v1.CreateUserRequest
+	60, // 76: gatehouse.admin.v1.Admin.ListUsers:input_type -> gatehouse.admin.v1.ListUsersRequest
+	62, // 77: gatehouse.admin.v1.Admin.DeleteUser:input_type -> gatehouse.admin.v1.DeleteUserRequest
+	64, // 78: gatehouse.admin.v1.Admin.SetUserPassword:input_type -> gatehouse.admin.v1.SetUserPasswordRequest
+	66, // 79: gatehouse.admin.v1.Admin.RevokeUser:input_type -> gatehouse.admin.v1.RevokeUserRequest
+	68, // 80: gatehouse.admin.v1.Admin.RevokeClient:input_type -> gatehouse.admin.v1.RevokeClientRequest
+	71, // 81: gatehouse.admin.v1.Admin.ListKeys:input_type -> gatehouse.admin.v1.ListKeysRequest
+	73, // 82: gatehouse.admin.v1.Admin.RotateKeys:input_type -> gatehouse.admin.v1.RotateKeysRequest
+	75, // 83: gatehouse.admin.v1.Admin.PurgeKey:input_type -> gatehouse.admin.v1.PurgeKeyRequest
+	5,  // 84: gatehouse.admin.v1.Admin.CreateClient:output_type -> gatehouse.admin.v1.CreateClientResponse
+	11, // 85: gatehouse.admin.v1.Admin.ListClients:output_type -> gatehouse.admin.v1.ListClientsResponse
+	20, // 86: gatehouse.admin.v1.Admin.DeleteClient:output_type -> gatehouse.admin.v1.DeleteClientResponse
+	22, // 87: gatehouse.admin.v1.Admin.RotateClientSecret:output_type -> gatehouse.admin.v1.RotateClientSecretResponse
+	7,  // 88: gatehouse.admin.v1.Admin.GetClient:output_type -> gatehouse.admin.v1.GetClientResponse
+	9,  // 89: gatehouse.admin.v1.Admin.UpdateClient:output_type -> gatehouse.admin.v1.UpdateClientResponse
+	14, // 90: gatehouse.admin.v1.Admin.CreateRegistrationToken:output_type -> gatehouse.admin.v1.CreateRegistrationTokenResponse
+	16, // 91: gatehouse.admin.v1.Admin.ListRegistrationTokens:output_type -> gatehouse.admin.v1.ListRegistrationTokensResponse
+	18, // 92: gatehouse.admin.v1.Admin.DeleteRegistrationToken:output_type -> gatehouse.admin.v1.DeleteRegistrationTokenResponse
+	26, // 93: gatehouse.admin.v1.Admin.GetUser:output_type -> gatehouse.admin.v1.GetUserResponse
+	28, // 94: gatehouse.admin.v1.Admin.UpdateUser:output_type -> gatehouse.admin.v1.UpdateUserResponse
+	31, // 95: gatehouse.admin.v1.Admin.CreateGroup:output_type -> gatehouse.admin.v1.CreateGroupResponse
+	33, // 96: gatehouse.admin.v1.Admin.GetGroup:output_type -> gatehouse.admin.v1.GetGroupResponse
+	35, // 97: gatehouse.admin.v1.Admin.ListGroups:output_type -> gatehouse.admin.v1.ListGroupsResponse
+	37, // 98: gatehouse.admin.v1.Admin.UpdateGroup:output_type -> gatehouse.admin.v1.UpdateGroupResponse
+	39, // 99: gatehouse.admin.v1.Admin.DeleteGroup:output_type -> gatehouse.admin.v1.DeleteGroupResponse
+	42, // 100: gatehouse.admin.v1.Admin.ListSessions:output_type -> gatehouse.admin.v1.ListSessionsResponse
+	44, // 101: gatehouse.admin.v1.Admin.RevokeSession:output_type -> gatehouse.admin.v1.RevokeSessionResponse
+	47, // 102: gatehouse.admin.v1.Admin.ListConsents:output_type -> gatehouse.admin.v1.ListConsentsResponse
+	49, // 103: gatehouse.admin.v1.Admin.SetConsent:output_type -> gatehouse.admin.v1.SetConsentResponse
+	51, // 104: gatehouse.admin.v1.Admin.RevokeConsent:output_type -> gatehouse.admin.v1.RevokeConsentResponse
+	54, // 105: gatehouse.admin.v1.Admin.ListEvents:output_type -> gatehouse.admin.v1.ListEventsResponse
+	56, // 106: gatehouse.admin.v1.Admin.VerifyEvents:output_type -> gatehouse.admin.v1.VerifyEventsResponse
+	58, // 107: gatehouse.admin.v1.Admin.Backup:output_type -> gatehouse.admin.v1.BackupResponse
+	59, // 108: gatehouse.admin.v1.Admin.CreateUser:output_type -> gatehouse.admin.v1.CreateUserResponse
+	61, // 109: gatehouse.admin.v1.Admin.ListUsers:output_type -> gatehouse.admin.v1.ListUsersResponse
+	63, // 110: gatehouse.admin.v1.Admin.DeleteUser:output_type -> gatehouse.admin.v1.DeleteUserResponse
+	65, // 111: gatehouse.admin.v1.Admin.SetUserPassword:output_type -> gatehouse.admin.v1.SetUserPasswordResponse
+	67, // 112: gatehouse.admin.v1.Admin.RevokeUser:output_type -> gatehouse.admin.v1.RevokeUserResponse
+	69, // 113: gatehouse.admin.v1.Admin.RevokeClient:output_type -> gatehouse.admin.v1.RevokeClientResponse
+	72, // 114: gatehouse.admin.v1.Admin.ListKeys:output_type -> gatehouse.admin.v1.ListKeysResponse
+	74, // 115: gatehouse.admin.v1.Admin.RotateKeys:output_type -> gatehouse.admin.v1.RotateKeysResponse
+	76, // 116: gatehouse.admin.v1.Admin.PurgeKey:output_type -> gatehouse.admin.v1.PurgeKeyResponse
+	84, // [84:117] is the sub-list for method output_type
+	51, // [51:84] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_gatehouse_admin_v1_admin_proto_init() }
@@ -4749,7 +4897,7 @@ func file_gatehouse_admin_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gatehouse_admin_v1_admin_proto_rawDesc), len(file_gatehouse_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   73,
+			NumMessages:   75,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

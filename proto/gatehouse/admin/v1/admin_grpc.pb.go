@@ -40,6 +40,7 @@ const (
 	Admin_ListSessions_FullMethodName            = "/gatehouse.admin.v1.Admin/ListSessions"
 	Admin_RevokeSession_FullMethodName           = "/gatehouse.admin.v1.Admin/RevokeSession"
 	Admin_ListConsents_FullMethodName            = "/gatehouse.admin.v1.Admin/ListConsents"
+	Admin_SetConsent_FullMethodName              = "/gatehouse.admin.v1.Admin/SetConsent"
 	Admin_RevokeConsent_FullMethodName           = "/gatehouse.admin.v1.Admin/RevokeConsent"
 	Admin_ListEvents_FullMethodName              = "/gatehouse.admin.v1.Admin/ListEvents"
 	Admin_VerifyEvents_FullMethodName            = "/gatehouse.admin.v1.Admin/VerifyEvents"
@@ -89,6 +90,8 @@ type AdminClient interface {
 	ListSessions(ctx context.Context, in *ListSessionsRequest, opts ...grpc.CallOption) (*ListSessionsResponse, error)
 	RevokeSession(ctx context.Context, in *RevokeSessionRequest, opts ...grpc.CallOption) (*RevokeSessionResponse, error)
 	ListConsents(ctx context.Context, in *ListConsentsRequest, opts ...grpc.CallOption) (*ListConsentsResponse, error)
+	// SetConsent makes a consent what the request says, as an import does.
+	SetConsent(ctx context.Context, in *SetConsentRequest, opts ...grpc.CallOption) (*SetConsentResponse, error)
 	// RevokeConsent forgets a consent; grants made under it stay.
 	RevokeConsent(ctx context.Context, in *RevokeConsentRequest, opts ...grpc.CallOption) (*RevokeConsentResponse, error)
 	// ListEvents reads the audit log, so many records at a time.
@@ -311,6 +314,16 @@ func (c *adminClient) ListConsents(ctx context.Context, in *ListConsentsRequest,
 	return out, nil
 }
 
+func (c *adminClient) SetConsent(ctx context.Context, in *SetConsentRequest, opts ...grpc.CallOption) (*SetConsentResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetConsentResponse)
+	err := c.cc.Invoke(ctx, Admin_SetConsent_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *adminClient) RevokeConsent(ctx context.Context, in *RevokeConsentRequest, opts ...grpc.CallOption) (*RevokeConsentResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(RevokeConsentResponse)
@@ -484,6 +497,8 @@ type AdminServer interface {
 	ListSessions(context.Context, *ListSessionsRequest) (*ListSessionsResponse, error)
 	RevokeSession(context.Context, *RevokeSessionRequest) (*RevokeSessionResponse, error)
 	ListConsents(context.Context, *ListConsentsRequest) (*ListConsentsResponse, error)
+	// SetConsent makes a consent what the request says, as an import does.
+	SetConsent(context.Context, *SetConsentRequest) (*SetConsentResponse, error)
 	// RevokeConsent forgets a consent; grants made under it stay.
 	RevokeConsent(context.Context, *RevokeConsentRequest) (*RevokeConsentResponse, error)
 	// ListEvents reads the audit log, so many records at a time.
@@ -572,6 +587,9 @@ func (UnimplementedAdminServer) RevokeSession(context.Context, *RevokeSessionReq
 }
 func (UnimplementedAdminServer) ListConsents(context.Context, *ListConsentsRequest) (*ListConsentsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListConsents not implemented")
+}
+func (UnimplementedAdminServer) SetConsent(context.Context, *SetConsentRequest) (*SetConsentResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetConsent not implemented")
 }
 func (UnimplementedAdminServer) RevokeConsent(context.Context, *RevokeConsentRequest) (*RevokeConsentResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RevokeConsent not implemented")
@@ -975,6 +993,24 @@ func _Admin_ListConsents_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Admin_SetConsent_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetConsentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).SetConsent(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_SetConsent_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).SetConsent(ctx, req.(*SetConsentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Admin_RevokeConsent_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(RevokeConsentRequest)
 	if err := dec(in); err != nil {
@@ -1284,6 +1320,10 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListConsents",
 			Handler:    _Admin_ListConsents_Handler,
+		},
+		{
+			MethodName: "SetConsent",
+			Handler:    _Admin_SetConsent_Handler,
 		},
 		{
 			MethodName: "RevokeConsent",
