@@ -16,8 +16,8 @@ func newExport(p *program) *cobra.Command {
 	var file string
 	c := &cobra.Command{
 		Use:   "export",
-		Short: "Write groups, clients and users as YAML, without secrets",
-		Long: `Writes the groups, clients and users of the issuer as YAML. Hashes of secrets and
+		Short: "Write groups, clients, users and consents as YAML, without secrets",
+		Long: `Writes the groups, clients, users and consents of the issuer as YAML. Hashes of secrets and
 passwords are left out, unless --with-hashes names a file for all of it, which is
 made with mode 0600. Clients that registered themselves are left out.` + howAdministered,
 		Example: `  gatehouse export > site.yaml

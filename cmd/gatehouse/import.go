@@ -18,9 +18,10 @@ func newImport(p *program) *cobra.Command {
 		Long: `Makes the issuer's groups, clients and users what a file says, and shows each
 change: + is added, ~ is changed, - is removed. All of it is checked before
 anything is changed; each record is then one transaction, and importing the same
-file again changes nothing. A new client's secret is read from its secret_file;
-without one it has none until gatehouse client secret makes it. The secrets of
-clients that are there already stay as they are.` + howAdministered,
+file again changes nothing. A client's secret is read from its secret_file, and
+replaced where it is another; without one a new client has none until gatehouse
+client secret makes it, and what a client has stays as it is. --prune removes, in
+this order, the consents, users, clients and groups that the file does not name.` + howAdministered,
 		Example: `  gatehouse import site.yaml --dry-run
   gatehouse import site.yaml --prune`,
 		Args: cobra.ExactArgs(1),

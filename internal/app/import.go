@@ -2,10 +2,13 @@ package app
 
 import (
 	"context"
-
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -52,10 +55,11 @@ func Plan(ctx context.Context, admin adminv1.AdminClient, path string, prune boo
 		return nil, nil, err
 	}
 	p.users(have, want)
+	p.consents(have, want)
 	if !prune {
 		return p.changes, doc, nil
 	}
-	return append(p.changes, p.removed...), doc, nil
+	return append(p.changes, p.removals()...), doc, nil
 }
 
 // Apply checks every change and then makes them, in order. What is wrong with
@@ -100,17 +104,30 @@ func under(key string, err error) (vs conf.Violations) {
 }
 
 type planner struct {
-	admin            adminv1.AdminClient
-	changes, removed []Change
-	newGroups        []string
+	admin     adminv1.AdminClient
+	changes   []Change
+	newGroups []string
+	// What is not in the file, by name.
+	oldGroups, oldClients, oldUsers, oldConsents map[string]Change
 }
 
 func (p *planner) add(key, text string, apply func(context.Context, bool) error) {
 	p.changes = append(p.changes, Change{text, key, apply})
 }
 
-func (p *planner) remove(text string, apply func(context.Context) error) {
-	p.removed = append(p.removed, Change{text, "", func(ctx context.Context, _ bool) error { return apply(ctx) }})
+func removal(text string, apply func(context.Context) error) Change {
+	return Change{"- " + text, "", func(ctx context.Context, _ bool) error { return apply(ctx) }}
+}
+
+// removals takes away what hangs on other things before those: consents, then
+// users, clients and groups, each by name.
+func (p *planner) removals() (all []Change) {
+	for _, old := range []map[string]Change{p.oldConsents, p.oldUsers, p.oldClients, p.oldGroups} {
+		for _, name := range slices.Sorted(maps.Keys(old)) {
+			all = append(all, old[name])
+		}
+	}
+	return all
 }
 
 func (p *planner) groups(have, want *Site) {
@@ -136,8 +153,9 @@ func (p *planner) groups(have, want *Site) {
 			})
 		}
 	}
+	p.oldGroups = map[string]Change{}
 	for name := range there {
-		p.remove("- group "+name, func(ctx context.Context) error {
+		p.oldGroups[name] = removal("group "+name, func(ctx context.Context) error {
 			_, err := p.admin.DeleteGroup(ctx, &adminv1.DeleteGroupRequest{Name: name})
 			return err
 		})
@@ -153,24 +171,34 @@ func (p *planner) clients(have, want *Site) error {
 		key := fmt.Sprintf("clients[%d]", i)
 		was, found := there[c.ID]
 		delete(there, c.ID)
+		secret, err := c.secret()
+		if err != nil {
+			return err
+		}
 		if !found {
-			secret, err := c.secret()
-			if err != nil {
-				return err
-			}
 			p.add(key, "+ client "+c.ID, func(ctx context.Context, check bool) error {
 				_, err := p.admin.CreateClient(ctx, &adminv1.CreateClientRequest{Client: c.message(), Secret: secret, NoSecret: secret == "", CheckOnly: check})
 				return err
 			})
-		} else if keys := without(differing(was, c), "secret_file", "secret_hash"); len(keys) > 0 {
-			p.add(key, "~ client "+c.ID+": "+strings.Join(keys, ", "), func(ctx context.Context, check bool) error {
-				_, err := p.admin.UpdateClient(ctx, &adminv1.UpdateClientRequest{Client: c.message(), UpdateMask: &fieldmaskpb.FieldMask{Paths: keys}, CheckOnly: check})
+			continue
+		}
+		keys := without(differing(was, c), "secret_file", "secret_hash")
+		told := keys
+		if sum := sha256.Sum256([]byte(secret)); secret == "" || hex.EncodeToString(sum[:]) == was.SecretHash {
+			secret = ""
+		} else {
+			told = append(slices.Clone(keys), "secret")
+		}
+		if len(told) > 0 {
+			p.add(key, "~ client "+c.ID+": "+strings.Join(told, ", "), func(ctx context.Context, check bool) error {
+				_, err := p.admin.UpdateClient(ctx, &adminv1.UpdateClientRequest{Client: c.message(), UpdateMask: &fieldmaskpb.FieldMask{Paths: keys}, Secret: secret, CheckOnly: check})
 				return err
 			})
 		}
 	}
+	p.oldClients = map[string]Change{}
 	for id := range there {
-		p.remove("- client "+id, func(ctx context.Context) error {
+		p.oldClients[id] = removal("client "+id, func(ctx context.Context) error {
 			_, err := p.admin.DeleteClient(ctx, &adminv1.DeleteClientRequest{Id: id})
 			return err
 		})
@@ -204,7 +232,7 @@ func (p *planner) users(have, want *Site) {
 			})
 			continue
 		}
-		keys := differing(was, u)
+		keys := without(differing(was, u), "consents")
 		if u.PasswordHash == "" {
 			keys = without(keys, "password_hash")
 		}
@@ -215,8 +243,9 @@ func (p *planner) users(have, want *Site) {
 			})
 		}
 	}
+	p.oldUsers = map[string]Change{}
 	for login := range there {
-		p.remove("- user "+login, func(ctx context.Context) error {
+		p.oldUsers[login] = removal("user "+login, func(ctx context.Context) error {
 			_, err := p.admin.DeleteUser(ctx, &adminv1.DeleteUserRequest{Login: login})
 			return err
 		})

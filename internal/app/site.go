@@ -44,10 +44,28 @@ type SiteClient struct {
 	Scopes                 []string      `yaml:"scopes,omitempty"`
 	AccessTokenLifetime    time.Duration `yaml:"access_token_lifetime,omitempty"`
 	IDTokenAlgorithm       string        `yaml:"id_token_algorithm,omitempty"`
+	Proof                  *SiteProof    `yaml:"proof,omitempty"`
+	RequirePushed          bool          `yaml:"require_pushed,omitempty"`
+	BindToKey              bool          `yaml:"bind_to_key,omitempty"`
+	BindToCertificate      bool          `yaml:"bind_to_certificate,omitempty"`
 	Disabled               bool          `yaml:"disabled,omitempty"`
-	// SecretFile is a file with the secret of a client that is new.
+	// SecretFile is a file with the client's secret.
 	SecretFile conf.Path `yaml:"secret_file,omitempty"`
 	SecretHash string    `yaml:"secret_hash,omitempty"`
+}
+
+// SiteProof is how a client of a Site proves itself without a secret.
+type SiteProof struct {
+	Method      string   `yaml:"method"`
+	JWKS        string   `yaml:"jwks,omitempty"`
+	JWKSURI     string   `yaml:"jwks_uri,omitempty"`
+	Algorithms  []string `yaml:"algorithms,omitempty"`
+	SubjectDN   string   `yaml:"subject_dn,omitempty"`
+	SANDNS      string   `yaml:"san_dns,omitempty"`
+	SANURI      string   `yaml:"san_uri,omitempty"`
+	SANIP       string   `yaml:"san_ip,omitempty"`
+	SANEmail    string   `yaml:"san_email,omitempty"`
+	Thumbprints []string `yaml:"thumbprints,omitempty"`
 }
 
 // SiteUser is a user of a Site.
@@ -59,13 +77,21 @@ type SiteUser struct {
 	Groups       []string `yaml:"groups,omitempty"`
 	Disabled     bool     `yaml:"disabled,omitempty"`
 	PasswordHash string   `yaml:"password_hash,omitempty"`
+	// Consents are what the user has allowed clients.
+	Consents []SiteConsent `yaml:"consents,omitempty"`
+}
+
+// SiteConsent is what a user has allowed a client.
+type SiteConsent struct {
+	Client string   `yaml:"client"`
+	Scopes []string `yaml:"scopes"`
 }
 
 // YAML is the site as a file.
 func (s *Site) YAML() ([]byte, error) { return yaml.Marshal(s) }
 
 // Export reads a site. Clients that registered themselves are their own
-// business and left out.
+// business and left out, with what they were allowed.
 func Export(ctx context.Context, admin adminv1.AdminClient, withHashes bool) (*Site, error) {
 	s := &Site{}
 	for after := ""; ; {
@@ -94,13 +120,17 @@ func Export(ctx context.Context, admin adminv1.AdminClient, withHashes bool) (*S
 			break
 		}
 	}
+	listed := map[string]bool{}
+	for _, c := range s.Clients {
+		listed[c.ID] = true
+	}
 	for after := ""; ; {
-		page, err := admin.ListUsers(ctx, &adminv1.ListUsersRequest{After: after, WithHashes: withHashes})
+		page, err := admin.ListUsers(ctx, &adminv1.ListUsersRequest{After: after, WithHashes: withHashes, WithConsents: true})
 		if err != nil {
 			return nil, err
 		}
 		for _, u := range page.GetUsers() {
-			s.Users = append(s.Users, SiteUser{u.GetLogin(), u.GetName(), u.GetEmail(), u.GetRoles(), u.GetGroups(), u.GetDisabled(), u.GetPasswordHash()})
+			s.Users = append(s.Users, siteUser(u, listed))
 		}
 		if after = page.GetNext(); after == "" {
 			return s, nil
@@ -114,7 +144,43 @@ func siteClient(c *adminv1.Client) SiteClient {
 		GrantTypes: c.GetGrantTypes(), RedirectURIs: c.GetRedirectUris(), PostLogoutRedirectURIs: c.GetPostLogoutRedirectUris(),
 		BackchannelLogoutURI: c.GetBackchannelLogoutUri(), Scopes: c.GetScopes(), AccessTokenLifetime: c.GetAccessTokenLifetime().AsDuration(),
 		IDTokenAlgorithm: c.GetIdTokenAlgorithm(), Disabled: c.GetDisabled(), SecretHash: c.GetSecretHash(),
+		Proof: siteProof(c.GetProof()), RequirePushed: c.GetRequirePushed(), BindToKey: c.GetBindToKey(), BindToCertificate: c.GetBindToCertificate(),
 	}
+}
+
+// siteProof is nil for a client that has a secret, or nothing.
+func siteProof(p *adminv1.ClientProof) *SiteProof {
+	if p.GetMethod() == "" {
+		return nil
+	}
+	return &SiteProof{
+		Method: p.GetMethod(), JWKS: string(p.GetJwks()), JWKSURI: p.GetJwksUri(), Algorithms: p.GetAlgorithms(), Thumbprints: p.GetThumbprints(),
+		SubjectDN: p.GetSubjectDn(), SANDNS: p.GetSanDns(), SANURI: p.GetSanUri(), SANIP: p.GetSanIp(), SANEmail: p.GetSanEmail(),
+	}
+}
+
+func (p *SiteProof) message() *adminv1.ClientProof {
+	if p == nil {
+		return nil
+	}
+	return &adminv1.ClientProof{
+		Method: p.Method, Jwks: []byte(p.JWKS), JwksUri: p.JWKSURI, Algorithms: p.Algorithms, Thumbprints: p.Thumbprints,
+		SubjectDn: p.SubjectDN, SanDns: p.SANDNS, SanUri: p.SANURI, SanIp: p.SANIP, SanEmail: p.SANEmail,
+	}
+}
+
+// siteUser is a user with what they have allowed the clients that are listed.
+func siteUser(u *adminv1.User, listed map[string]bool) SiteUser {
+	s := SiteUser{
+		Login: u.GetLogin(), Name: u.GetName(), Email: u.GetEmail(), Roles: u.GetRoles(), Groups: u.GetGroups(),
+		Disabled: u.GetDisabled(), PasswordHash: u.GetPasswordHash(),
+	}
+	for _, c := range u.GetConsents() {
+		if listed[c.GetClientId()] {
+			s.Consents = append(s.Consents, SiteConsent{c.GetClientId(), c.GetScopes()})
+		}
+	}
+	return s
 }
 
 func (c SiteClient) message() *adminv1.Client {
@@ -122,6 +188,7 @@ func (c SiteClient) message() *adminv1.Client {
 		Id: c.ID, Name: c.Name, Type: adminv1.ClientType(adminv1.ClientType_value["CLIENT_TYPE_"+strings.ToUpper(c.Type)]),
 		GrantTypes: c.GrantTypes, RedirectUris: c.RedirectURIs, PostLogoutRedirectUris: c.PostLogoutRedirectURIs,
 		BackchannelLogoutUri: c.BackchannelLogoutURI, Scopes: c.Scopes, IdTokenAlgorithm: c.IDTokenAlgorithm, Disabled: c.Disabled, SecretHash: c.SecretHash,
+		Proof: c.Proof.message(), RequirePushed: c.RequirePushed, BindToKey: c.BindToKey, BindToCertificate: c.BindToCertificate,
 	}
 	if c.AccessTokenLifetime > 0 {
 		m.AccessTokenLifetime = durationpb.New(c.AccessTokenLifetime)
@@ -147,7 +214,7 @@ func differing(a, b any) (keys []string) {
 	return keys
 }
 
-// secret is the content of the file that a new client's secret is in.
+// secret is the content of the file that a client's secret is in.
 func (c SiteClient) secret() (string, error) {
 	if c.SecretFile == "" {
 		return "", nil

@@ -47,8 +47,6 @@ func (s *Service) UpdateClient(ctx context.Context, request *adminv1.UpdateClien
 		updated := fromMessage(message)
 		updated.Secret, updated.Registration = c.Secret, c.Registration
 		updated.CreatedAt, updated.NotBefore = c.CreatedAt, c.NotBefore
-		// What the administration does not know of stays.
-		updated.Proof, updated.RequirePushed, updated.BindToKey, updated.BindToCertificate = c.Proof, c.RequirePushed, c.BindToKey, c.BindToCertificate
 		*c = updated
 		vs := s.checkClient(updated)
 		checkSecret(&vs, updated, request.GetSecret())

@@ -100,10 +100,11 @@ func (s *Service) ListClients(ctx context.Context, request *adminv1.ListClientsR
 	if err != nil {
 		return nil, answer(err, "client", "")
 	}
-	response := &adminv1.ListClientsResponse{Next: next(clients, limit, func(c store.Client) string { return c.ID })}
+	response := &adminv1.ListClientsResponse{}
 	for _, c := range clients {
 		response.Clients = append(response.Clients, listedClient(c, request.GetWithHashes()))
 	}
+	response.Clients, response.Next = cut(response.Clients, clients, limit, func(c store.Client) string { return c.ID })
 	return response, nil
 }
 

@@ -70,10 +70,11 @@ func (s *Service) ListGroups(ctx context.Context, request *adminv1.ListGroupsReq
 	if err != nil {
 		return nil, answer(err, "group", "")
 	}
-	response := &adminv1.ListGroupsResponse{Next: next(groups, limit, func(g store.Group) string { return g.Name })}
+	response := &adminv1.ListGroupsResponse{}
 	for _, g := range groups {
 		response.Groups = append(response.Groups, groupMessage(g))
 	}
+	response.Groups, response.Next = cut(response.Groups, groups, limit, func(g store.Group) string { return g.Name })
 	return response, nil
 }
 

@@ -2,9 +2,12 @@ package admin
 
 import (
 	"context"
+	"errors"
+	"slices"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"gatehouse.dev/gatehouse/internal/conf"
 	"gatehouse.dev/gatehouse/issuer/store"
 	adminv1 "gatehouse.dev/gatehouse/proto/gatehouse/admin/v1"
 )
@@ -50,11 +53,45 @@ func (s *Service) ListConsents(ctx context.Context, request *adminv1.ListConsent
 	}
 	response := &adminv1.ListConsentsResponse{Next: next(consents, maxPage, func(c store.Consent) string { return c.ClientID })}
 	for _, c := range consents {
-		response.Consents = append(response.Consents, &adminv1.Consent{
-			ClientId: c.ClientID, Scopes: c.Scopes, GivenAt: timestamppb.New(c.GivenAt),
-		})
+		response.Consents = append(response.Consents, consentMessage(c))
 	}
 	return response, nil
+}
+
+func consentMessage(c store.Consent) *adminv1.Consent {
+	return &adminv1.Consent{ClientId: c.ClientID, Scopes: c.Scopes, GivenAt: timestamppb.New(c.GivenAt)}
+}
+
+// SetConsent implements adminv1.AdminServer. Where scopes are taken away, the
+// consent is revoked first: between the two the user would be asked.
+func (s *Service) SetConsent(ctx context.Context, request *adminv1.SetConsentRequest) (*adminv1.SetConsentResponse, error) {
+	id, scopes := request.GetClientId(), request.GetScopes()
+	var vs conf.Violations
+	if len(scopes) == 0 {
+		vs.Add("scopes", nil, "are missing", "say what is allowed, or leave the consent out")
+	}
+	unknown(&vs, "scopes", scopes, s.scopes, "is no scope of any API", "declare it under issuer.apis")
+	if err := invalid(vs); err != nil || request.GetCheckOnly() {
+		return &adminv1.SetConsentResponse{}, err
+	}
+	u, err := s.user(ctx, request.GetLogin())
+	if err != nil {
+		return nil, err
+	}
+	given, err := s.deps.Store.Consent(ctx, u.ID, id)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return nil, answer(err, "consent", id)
+	}
+	if slices.ContainsFunc(given.Scopes, func(scope string) bool { return !slices.Contains(scopes, scope) }) {
+		if err := s.deps.Store.RevokeConsent(ctx, u.ID, id); err != nil {
+			return nil, answer(err, "consent", id)
+		}
+	}
+	if err := s.deps.Store.SaveConsent(ctx, u.ID, id, scopes); err != nil {
+		return nil, answer(err, "client", id)
+	}
+	s.deps.Logger.Info("set a consent", "user", u.ID, "client", id)
+	return &adminv1.SetConsentResponse{}, nil
 }
 
 // RevokeConsent implements adminv1.AdminServer.

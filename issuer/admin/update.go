@@ -12,8 +12,12 @@ import (
 	"gatehouse.dev/gatehouse/internal/conf"
 )
 
-// maxPage bounds a page of a list: some hundred KB of gRPC's 4 MB.
-const maxPage = 500
+// maxPage bounds a page of a list, and maxPageBytes its size: gRPC takes no
+// message of more than 4 MiB.
+const (
+	maxPage      = 500
+	maxPageBytes = 1 << 20
+)
 
 func pageSize(asked int32) int {
 	if asked < 1 || asked > maxPage {
@@ -28,6 +32,18 @@ func next[T any](page []T, limit int, key func(T) string) string {
 		return ""
 	}
 	return key(page[len(page)-1])
+}
+
+// cut leaves of a page what fits one answer, and tells what the rest comes
+// after. The first always fits: no single record comes near the limit.
+func cut[M proto.Message, T any](messages []M, page []T, limit int, key func(T) string) ([]M, string) {
+	size := 0
+	for i, m := range messages {
+		if size += proto.Size(m); size > maxPageBytes && i > 0 {
+			return messages[:i], key(page[i-1])
+		}
+	}
+	return messages, next(page, limit, key)
 }
 
 // overlay sets the fields of a mask in a message to what they are in another.

@@ -1,15 +1,18 @@
 package admin
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	"gatehouse.dev/gatehouse/issuer/store"
+	"gatehouse.dev/gatehouse/issuer/store/bolt"
 	adminv1 "gatehouse.dev/gatehouse/proto/gatehouse/admin/v1"
 )
 
@@ -194,6 +197,148 @@ func TestListsArePaged(t *testing.T) {
 	if len(seen) != maxPage+7 || requests != 2 {
 		t.Errorf("%d users in %d requests", len(seen), requests)
 	}
+}
+
+// However large its records, a page fits a message of gRPC's 4 MiB.
+func TestPagesFitAMessage(t *testing.T) {
+	f := newFixture(t)
+	const clients = 40
+	long := strings.Repeat("x", maxRedirectURI-len("https://app.example/00/"))
+	for i := range clients {
+		c := store.Client{ID: fmt.Sprintf("app%02d", i), Type: store.Public, GrantTypes: []string{authorizationCode}}
+		for j := range maxRedirectURIs {
+			c.RedirectURIs = append(c.RedirectURIs, fmt.Sprintf("https://app.example/%02d/%s", j, long))
+			c.PostLogoutRedirectURIs = c.RedirectURIs
+		}
+		if err := f.db.CreateClient(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var seen []string
+	requests := 0
+	for after := ""; ; requests++ {
+		list, err := f.ListClients(t.Context(), &adminv1.ListClientsRequest{After: after})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if size := proto.Size(list); size > 4<<20 {
+			t.Fatalf("an answer of %d bytes", size)
+		}
+		for _, c := range list.GetClients() {
+			seen = append(seen, c.GetId())
+		}
+		if after = list.GetNext(); after == "" {
+			break
+		}
+	}
+	if len(seen) != clients || !slices.IsSorted(seen) || requests < 2 {
+		t.Errorf("%d clients in %d requests: %v", len(seen), requests, seen)
+	}
+}
+
+// manyUsers is a store with more people than anybody wants to make one by one.
+type manyUsers struct {
+	*bolt.DB
+	logins []store.Login
+}
+
+// ListUsers is what bolt.DB does, from memory.
+func (m manyUsers) ListUsers(_ context.Context, after store.Login, limit int) (some []store.User, err error) {
+	from, found := slices.BinarySearch(m.logins, after)
+	if found {
+		from++
+	}
+	for _, login := range m.logins[from:min(from+limit, len(m.logins))] {
+		some = append(some, store.User{ID: "usr_" + string(login), Login: login, Name: strings.Repeat("é", maxName), Email: strings.Repeat("e", maxEmail), Roles: []string{"customer"}, Password: strings.Repeat("$", 120)})
+	}
+	return some, nil
+}
+
+// 100,000 users are listed each once, in pages of which none is too large.
+func TestAHundredThousandUsersAreListed(t *testing.T) {
+	f := newFixture(t)
+	many := manyUsers{DB: f.db}
+	for i := range 100_000 {
+		many.logins = append(many.logins, store.Login(fmt.Sprintf("user%06d", i)))
+	}
+	f.service.deps.Store = many
+	seen := 0
+	for after := ""; ; {
+		list, err := f.ListUsers(t.Context(), &adminv1.ListUsersRequest{After: after, WithHashes: true, WithConsents: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if size := proto.Size(list); size > 4<<20 {
+			t.Fatalf("an answer of %d bytes", size)
+		}
+		for _, u := range list.GetUsers() {
+			if u.GetLogin() != string(many.logins[seen]) {
+				t.Fatalf("number %d is %q", seen, u.GetLogin())
+			}
+			seen++
+		}
+		if after = list.GetNext(); after == "" {
+			break
+		}
+	}
+	if seen != len(many.logins) {
+		t.Errorf("%d users", seen)
+	}
+}
+
+// How a client proves itself can be replaced, and what its tokens are bound to.
+func TestProofUpdate(t *testing.T) {
+	f := newFixture(t)
+	if _, err := f.CreateClient(t.Context(), &adminv1.CreateClientRequest{Client: robot()}); err != nil {
+		t.Fatal(err)
+	}
+	change := &adminv1.Client{
+		Id: "robot", Proof: &adminv1.ClientProof{Method: tlsClientAuth, SanDns: "robot.example"}, RequirePushed: true, BindToKey: true, BindToCertificate: true,
+	}
+	if _, err := f.UpdateClient(t.Context(), &adminv1.UpdateClientRequest{Client: change, UpdateMask: mask("proof", "require_pushed", "bind_to_key", "bind_to_certificate")}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := f.db.Client(t.Context(), "robot")
+	if err != nil || c.Proof.Method != tlsClientAuth || c.Proof.Name.DNS != "robot.example" || !c.RequirePushed || !c.BindToKey || !c.BindToCertificate {
+		t.Errorf("changed: %+v, %v", c, err)
+	}
+	change.Proof = &adminv1.ClientProof{Method: privateKeyJWT}
+	_, err = f.UpdateClient(t.Context(), &adminv1.UpdateClientRequest{Client: change, UpdateMask: mask("proof")})
+	wants(t, "a proof without keys", err, codes.InvalidArgument, "proof.jwks")
+}
+
+// A consent becomes what an import says, wider or narrower.
+func TestSetConsent(t *testing.T) {
+	f := newFixture(t)
+	if _, err := f.CreateClient(t.Context(), &adminv1.CreateClientRequest{Client: robot()}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.CreateUser(t.Context(), &adminv1.CreateUserRequest{User: &adminv1.User{Login: "ada"}, NoPassword: true}); err != nil {
+		t.Fatal(err)
+	}
+	set := func(login, client string, check bool, scopes ...string) error {
+		_, err := f.SetConsent(t.Context(), &adminv1.SetConsentRequest{Login: login, ClientId: client, Scopes: scopes, CheckOnly: check})
+		return err
+	}
+	for _, scopes := range [][]string{{"read:orders"}, {"read:orders", "write:orders"}, {"write:orders"}} {
+		if err := set("ada", "robot", false, scopes...); err != nil {
+			t.Fatal(err)
+		}
+		list, err := f.ListConsents(t.Context(), &adminv1.ListConsentsRequest{Login: "ada"})
+		if err != nil || len(list.GetConsents()) != 1 || !slices.Equal(list.GetConsents()[0].GetScopes(), scopes) {
+			t.Errorf("set to %v: %v, %v", scopes, list, err)
+		}
+	}
+	if err := set("ada", "robot", true, "read:orders"); err != nil {
+		t.Error(err)
+	}
+	if list, _ := f.ListConsents(t.Context(), &adminv1.ListConsentsRequest{Login: "ada"}); !slices.Equal(list.GetConsents()[0].GetScopes(), []string{"write:orders"}) {
+		t.Error("a check changed something")
+	}
+	wants(t, "no scopes", set("ada", "robot", true), codes.InvalidArgument, "scopes:")
+	wants(t, "an unknown scope", set("ada", "robot", true, "fly"), codes.InvalidArgument, "scopes[0]")
+	wants(t, "nobody", set("eve", "robot", false, "read:orders"), codes.NotFound, "eve")
+	wants(t, "no client", set("ada", "nothing", false, "read:orders"), codes.NotFound, "nothing")
 }
 
 // What would be refused is told without anything being changed.

@@ -114,15 +114,37 @@ func (s *Service) ListUsers(ctx context.Context, request *adminv1.ListUsersReque
 	if err != nil {
 		return nil, answer(err, "user", "")
 	}
-	response := &adminv1.ListUsersResponse{Next: next(users, limit, func(u store.User) string { return string(u.Login) })}
+	response := &adminv1.ListUsersResponse{}
 	for _, u := range users {
 		m := messageOf(u, known)
 		if request.GetWithHashes() {
 			m.PasswordHash = u.Password
 		}
+		if request.GetWithConsents() {
+			if m.Consents, err = s.consents(ctx, u.ID); err != nil {
+				return nil, err
+			}
+		}
 		response.Users = append(response.Users, m)
 	}
+	response.Users, response.Next = cut(response.Users, users, limit, func(u store.User) string { return string(u.Login) })
 	return response, nil
+}
+
+// consents are all that a user has allowed clients.
+func (s *Service) consents(ctx context.Context, userID string) (all []*adminv1.Consent, err error) {
+	for after := ""; ; {
+		some, err := s.deps.Store.ListConsents(ctx, userID, after, maxPage)
+		if err != nil {
+			return nil, answer(err, "consent", "")
+		}
+		for _, c := range some {
+			all = append(all, consentMessage(c))
+		}
+		if after = next(some, maxPage, func(c store.Consent) string { return c.ClientID }); after == "" {
+			return all, nil
+		}
+	}
 }
 
 // DeleteUser implements adminv1.AdminServer.
