@@ -1,9 +1,11 @@
 package e2e
 
 import (
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"gatehouse.dev/gatehouse/e2e/harness"
 	"gatehouse.dev/gatehouse/envoy"
@@ -32,9 +34,13 @@ func TestPartsEnrol(t *testing.T) {
 	s.StartPart(t, harness.Envoy)
 	_, access := s.Robot(t, "robot", "read:orders")
 	s.Expect(t, 200, "GET", "/orders", access)
-	if status, body, err := harness.Get("http://" + s.Config().Text("envoy.telemetry") + "/readyz"); err != nil || status != 200 {
-		t.Errorf("the edge's agent: %d %s %v", status, body, err)
-	}
+	harness.Eventually(t, 20*time.Second, func() error {
+		status, body, err := harness.Get("http://" + s.Config().Text("envoy.telemetry") + "/readyz")
+		if err == nil && status != 200 {
+			err = fmt.Errorf("the edge's agent is not ready: %s", body)
+		}
+		return err
+	})
 	for _, part := range []string{harness.Authz, harness.Envoy} {
 		if !harness.Exists(filepath.Join(s.Dir, "data", "identity", part, "identity.pem")) {
 			t.Errorf("%s has kept no certificate", part)

@@ -117,8 +117,8 @@ func TestHTTPSUnixSockets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if sockets != 4 { // xds, authz, feed, admin
-		t.Errorf("there are %d sockets, not 4", sockets)
+	if sockets != 5 { // xds, authz, feed, admin, ca
+		t.Errorf("there are %d sockets, not 5", sockets)
 	}
 	kek, err := os.ReadFile(filepath.Join(s.Dir, "data", "keys", "issuer.kek"))
 	if err != nil {
