@@ -39,7 +39,7 @@ func (s *server) Leaving(ctx context.Context, form login.Form) (l login.Leaving,
 	}
 	client, err := s.store.Client(ctx, clientID)
 	switch {
-	case errors.Is(err, store.ErrNotFound):
+	case errors.Is(err, store.ErrNotFound), client.Disabled:
 		return login.Leaving{}, login.Mistake("the client is not known")
 	case err != nil:
 		return login.Leaving{}, fmt.Errorf("reading client: %w", err)

@@ -125,6 +125,7 @@ func TestLeavingAsks(t *testing.T) {
 func TestLeavingRefuses(t *testing.T) {
 	s := newSite(t)
 	s.leaver()
+	s.register(store.Client{ID: "switched-off", Type: store.Public, GrantTypes: []string{grantAuthorizationCode}, RedirectURIs: []string{webCB}, PostLogoutRedirectURIs: []string{afterURI}, Disabled: true})
 	b, hint := s.loggedIn()
 	tokens := s.tokens()
 	tampered := hint[:len(hint)-2] + "AA"
@@ -137,6 +138,7 @@ func TestLeavingRefuses(t *testing.T) {
 		"another client's target":      {"client_id", "web", "post_logout_redirect_uri", afterURI},
 		"a hint for another client":    {"client_id", "web", "id_token_hint", hint, "post_logout_redirect_uri", afterURI},
 		"an unknown client":            {"client_id", "nobody"},
+		"a client that is disabled":    {"client_id", "switched-off", "post_logout_redirect_uri", afterURI},
 		"a hint with a bad signature":  {"id_token_hint", tampered, "post_logout_redirect_uri", afterURI},
 		"an access token as the hint":  {"id_token_hint", tokens["access_token"].(string), "post_logout_redirect_uri", afterURI},
 		"no token as the hint":         {"id_token_hint", "x", "client_id", "leaver"},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 )
 
 // Leaving is a validated request to log out (OpenID Connect RP-Initiated Logout
@@ -39,6 +40,8 @@ func (p *Pages) endSessionPage(w http.ResponseWriter, r *http.Request, form Form
 	switch {
 	case err != nil || ours != nil:
 		p.broken(w, r, errors.Join(err, ours))
+	case v.session == nil && r.Method == http.MethodPost && !fromOurPage(r, p.config.Origin):
+		p.comeAgain(w, r, form)
 	case v.session == nil:
 		p.ended(w, r, leaving)
 	case leaving.SessionID == v.session.ID:
@@ -48,6 +51,19 @@ func (p *Pages) endSessionPage(w http.ResponseWriter, r *http.Request, form Form
 	default:
 		p.showEnd(w, r, form, v, leaving)
 	}
+}
+
+// comeAgain has the browser send another site's form once more from a page of
+// ours: it sent no Lax cookies with it, so whether somebody is logged in is not
+// known yet, and the session would live on.
+func (p *Pages) comeAgain(w http.ResponseWriter, r *http.Request, form Form) {
+	fields := url.Values{}
+	for _, name := range leavingParameters {
+		if value := form(name); value != "" {
+			fields.Set(name, value)
+		}
+	}
+	p.Leave(w, r, Return{Location: p.config.Origin + PathEndSession, Fields: fields})
 }
 
 func (p *Pages) showEnd(w http.ResponseWriter, r *http.Request, form Form, v visitor, leaving Leaving) {
