@@ -76,6 +76,11 @@ func describe(c Config, scopes []string, locales []string) metadata {
 	}}
 }
 
+// takes tells whether a grant type is advertised.
+func (m metadata) takes(grant string) bool {
+	return slices.Contains(m.GrantTypesSupported, oidc.GrantType(grant))
+}
+
 // registrationEndpoint is advertised where clients may register themselves.
 func (c *Config) registrationEndpoint() string {
 	if c.Registration.Access == registerOff {

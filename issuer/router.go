@@ -35,7 +35,10 @@ type route struct {
 	origins originPolicy
 }
 
-func (s *server) handler() http.Handler {
+func (s *server) handler() http.Handler { return s.guard(dispatch(s.routes())) }
+
+// routes are all that is served; the metadata names each endpoint among them.
+func (s *server) routes() map[string]route {
 	routes := map[string]route{
 		pathDiscovery:  {read, s.machine("discovery", s.discovery), anyOrigin},
 		pathMetadata:   {read, s.machine("discovery", s.discovery), anyOrigin},
@@ -54,7 +57,7 @@ func (s *server) handler() http.Handler {
 	for path, page := range s.login.Routes() {
 		routes[path] = route{either, s.page(page), nil}
 	}
-	return s.guard(dispatch(routes))
+	return routes
 }
 
 var (

@@ -22,7 +22,7 @@ func (s *server) token(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	grant, err := grantOf(client, f)
+	grant, err := s.grantOf(client, f)
 	if err != nil {
 		return err
 	}
@@ -48,15 +48,14 @@ func (s *server) token(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// grantOf is the grant type asked for, one that works and that the client is
-// registered for.
-func grantOf(client store.Client, f form) (string, error) {
+// grantOf is the grant type asked for, one that is advertised and that the
+// client is registered for.
+func (s *server) grantOf(client store.Client, f form) (string, error) {
 	grant := f.get("grant_type")
-	switch grant {
-	case grantAuthorizationCode, grantRefreshToken, grantClientCredentials, grantDeviceCode, grantTokenExchange, grantJWTBearer:
-	case "":
+	switch {
+	case grant == "":
 		return "", fail(codeInvalidRequest, "grant_type is missing")
-	default:
+	case !s.metadata.takes(grant):
 		return "", fail(codeUnsupportedGrantType, "the grant type is not supported")
 	}
 	if !slices.Contains(client.GrantTypes, grant) {
