@@ -1,14 +1,21 @@
 package issuer
 
 import (
+	"context"
+	"encoding/pem"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"gatehouse.dev/gatehouse/internal/conf"
+	"gatehouse.dev/gatehouse/issuer/keys"
 	"gatehouse.dev/gatehouse/issuer/login"
 	"gatehouse.dev/gatehouse/issuer/store"
 	"gatehouse.dev/gatehouse/token"
@@ -220,5 +227,39 @@ func TestAnswersAreNotCached(t *testing.T) {
 		if a.StatusCode >= 400 || a.Header.Get("Cache-Control") != "no-store" {
 			t.Errorf("%s: %d, Cache-Control %q", name, a.StatusCode, a.Header.Get("Cache-Control"))
 		}
+	}
+}
+
+// A logout token is signed as the client's ID tokens are (Back-Channel Logout
+// §2.4), and is for nothing else.
+func TestLogoutTokensAreSignedAsIDTokens(t *testing.T) {
+	arrived := make(chan string, 1)
+	party := httptest.NewTLSServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { arrived <- r.PostFormValue("logout_token") }))
+	defer party.Close()
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: party.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := newSite(t, func(c *Config) {
+		c.Keys.Algorithms = keys.Algorithms()
+		c.BackchannelLogout = BackchannelLogout{AllowInternal: true, CA: conf.Path(file)}
+	})
+	s.register(store.Client{ID: "told", Type: store.Public, GrantTypes: []string{grantAuthorizationCode}, RedirectURIs: []string{webCB}, BackchannelLogoutURI: party.URL, IDTokenAlgorithm: keys.PS256})
+	code := s.browser().allow("alice", authorization("client_id", "told", "scope", "openid")).Query().Get("code")
+	got := s.tokenWith(redemption(code, "client_id", "told")).json(t)
+	id, _ := decodeJWS(t, got["id_token"])
+	if err := s.server.store.RevokeSession(t.Context(), s.claims(got["access_token"]).SessionID()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.server.logouts.Run(ctx) }()
+	head, claims := decodeJWS(t, <-arrived)
+	if head["alg"] != keys.PS256 || head["alg"] != id["alg"] || head["kid"] != id["kid"] || head["typ"] != "logout+jwt" || claims["aud"] != "told" {
+		t.Errorf("header %v, ID token's %v, claims %v", head, id, claims)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }

@@ -39,6 +39,7 @@ var may = map[string][]string{
 	"internal/bench": {anything},
 	"internal/tools": {"internal/conf"},
 	"internal/keep":  {},
+	"docs":           {},
 }
 
 // below is what the four parts may build on.
