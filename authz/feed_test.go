@@ -76,7 +76,7 @@ func streamOf(messages ...*revocationv1.WatchResponse) *scriptedStream {
 // follow runs a feed on the script for a while of synctest's time.
 func (s *scripted) follow(t *testing.T, d time.Duration) *revocations {
 	t.Helper()
-	state := &revocations{now: time.Now, purged: func(string) {}}
+	state := &revocations{now: time.Now, purged: func(string) {}, restored: func() {}}
 	f := &feed{issuer: testIssuer, client: s, state: state, logger: slog.New(slog.DiscardHandler), now: time.Now}
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
@@ -140,7 +140,7 @@ func TestFeedConnectsOften(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		state := &revocations{now: time.Now, purged: func(string) {}}
+		state := &revocations{now: time.Now, purged: func(string) {}, restored: func() {}}
 		f := &feed{client: revocationv1.NewRevocationFeedClient(conn), state: state, logger: slog.New(slog.DiscardHandler), now: time.Now}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 		defer cancel()

@@ -22,10 +22,14 @@ type revocations struct {
 	keep time.Duration
 	// purged is told of each revoked key.
 	purged func(kid string)
+	// restored is told, before the new state is in force, that the issuer's log
+	// is another one than before.
+	restored func()
 
 	mu       sync.RWMutex
 	set      *revocationSet // nil until the first complete snapshot
 	epoch    string         // empty: start over
+	last     string         // the epoch of set
 	sequence uint64
 	heard    time.Time     // receipt of the last heartbeat that found us current
 	drift    time.Duration // this clock minus the issuer's, at the last heartbeat
@@ -144,9 +148,16 @@ func (r *revocations) part(part *revocationv1.Snapshot) error {
 	return nil
 }
 
+// replace puts a complete snapshot in force. In a new epoch it does not tell
+// what the old log went on to say, nor which keys were made and lost since the
+// backup that the issuer was restored from.
 func (r *revocations) replace() {
+	if r.last != "" && r.last != r.pending.epoch {
+		r.restored()
+	}
 	r.mu.Lock()
 	r.set, r.epoch, r.sequence = r.pending.set, r.pending.epoch, r.pending.sequence
+	r.last = r.epoch
 	r.mu.Unlock()
 	for _, kid := range r.pending.keys {
 		r.purged(kid)

@@ -11,15 +11,16 @@ import (
 // testRevocations has a clock that the test moves.
 type testRevocations struct {
 	*revocations
-	clock  time.Time
-	purges []string
+	clock    time.Time
+	purges   []string
+	restores int
 }
 
 func newTestRevocations() *testRevocations {
 	r := &testRevocations{clock: issuedAt}
 	r.revocations = &revocations{
 		now:    func() time.Time { return r.clock },
-		purged: func(kid string) { r.purges = append(r.purges, kid) },
+		purged: func(kid string) { r.purges = append(r.purges, kid) }, restored: func() { r.restores++ },
 	}
 	return r
 }
@@ -225,6 +226,31 @@ func TestRevocationsSweep(t *testing.T) {
 		r.sweep()
 		if entries, _ := r.figures(); entries != want {
 			t.Errorf("%s on: %d entries, want %d", after, entries, want)
+		}
+	}
+}
+
+// TestRevocationsOfARestoredIssuer: a new epoch is told once, before its state
+// is in force, and not where a snapshot of the same one comes again.
+func TestRevocationsOfARestoredIssuer(t *testing.T) {
+	r := newTestRevocations()
+	for _, step := range []struct {
+		epoch string
+		want  int
+	}{{"e", 0}, {"e", 0}, {"f", 1}, {"f", 1}, {"e", 2}} {
+		inForce := r.last
+		r.restored = func() {
+			if r.restores++; r.last != inForce {
+				t.Error("the new state was in force before it was told")
+			}
+		}
+		r.startOver()
+		r.begin()
+		if err := r.feedAll(snapshotMessage(step.epoch, 1, true, numbered(1, revocationv1.Kind_KIND_TOKEN, "x"))); err != nil {
+			t.Fatal(err)
+		}
+		if r.restores != step.want {
+			t.Errorf("in epoch %s: told %d times, want %d", step.epoch, r.restores, step.want)
 		}
 	}
 }

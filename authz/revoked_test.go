@@ -131,6 +131,39 @@ func TestFeedFaults(t *testing.T) {
 	}
 }
 
+// TestRestoredIssuer: what a key signed that the restored issuer does not know
+// is refused as soon as the new epoch is in force, though the key set would be
+// good for an hour and the token is cached; while there are no keys nothing
+// passes.
+func TestRestoredIssuer(t *testing.T) {
+	w := newWorld(t)
+	w.config.Issuers[0].JWKSInterval = time.Hour // it is not fetched by itself
+	w.start()
+	w.waitReady()
+	lost := w.person()
+	w.expect(checkOf(w.rule(), lost), 200, ReasonAllowed)
+	w.keys.mu.Lock()
+	clear(w.keys.keys)
+	w.keys.down = true
+	w.keys.mu.Unlock()
+	fresh := w.keys.newKey(t)
+	w.feed.change(func() { w.feed.epoch = "epoch-2" })
+	w.eventually("without keys", func() bool {
+		code, _ := w.verdict(checkOf(w.rule(), lost))
+		return code != 200
+	})
+	w.expect(checkOf(w.rule(), lost), 503, ReasonKeysMissing)
+	w.keys.mu.Lock()
+	w.keys.down = false
+	w.keys.mu.Unlock()
+	token := mint(t, fresh, personClaims(w.now()))
+	w.eventually("taken", func() bool {
+		code, _ := w.verdict(checkOf(w.rule(), token))
+		return code == 200
+	})
+	w.expect(checkOf(w.rule(), lost), 401, ReasonUnknownKey)
+}
+
 // TestNewKey: a key that is not known yet is refused, asked for, and taken.
 func TestNewKey(t *testing.T) {
 	w := newWorld(t)

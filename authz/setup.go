@@ -50,6 +50,11 @@ func newIssuer(c Issuer, config Config, identity serve.Source, cache *token.Cach
 		i.remote.Drop(kid)
 		cache.DropKey(kid)
 		logger.Warn("signing key purged", "issuer", c.Issuer, "key", kid)
+	}, restored: func() {
+		// Keys that were made after the backup are purged by nobody: they are
+		// unknown once the set is fetched anew, and until then all are.
+		i.remote.Renew()
+		logger.Warn("the issuer's revocations begin anew: it was restored, or lost them; its keys are fetched anew", "issuer", c.Issuer)
 	}}
 	i.feed = &feed{issuer: c.Issuer, state: i.revocations, logger: logger, now: now}
 	return i, nil

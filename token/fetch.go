@@ -58,12 +58,18 @@ func newClient(config RemoteConfig) *http.Client {
 func (r *Remote) fetch(ctx context.Context) (fresh time.Duration, err error) {
 	// The age counts from before the request: the answer may be as old.
 	started := r.config.Now()
+	r.mu.Lock()
+	renewed := r.renewed
+	r.mu.Unlock()
 	keys, fresh, err := r.get(ctx)
 	if ctx.Err() != nil {
 		return 0, ctx.Err()
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if err == nil && renewed != r.renewed {
+		err = fmt.Errorf("fetching the JWK Set from %q: the issuer's state became another meanwhile", r.config.URL)
+	}
 	if err != nil {
 		r.failed(err)
 		return 0, err

@@ -49,6 +49,7 @@ type Remote struct {
 	config RemoteConfig
 	client *http.Client
 	asked  chan struct{} // Refresh's wish, at most one
+	renew  chan struct{} // Renew's, which does not wait
 
 	current atomic.Pointer[fetched]
 
@@ -56,6 +57,7 @@ type Remote struct {
 	dropped map[string]bool // kids and thumbprints that must not come back
 	lastErr error
 	success time.Time
+	renewed int // calls of Renew: a fetch that began before one counts for nothing
 }
 
 // fetched is a key set and when it came.
@@ -74,6 +76,7 @@ func NewRemote(config RemoteConfig) (*Remote, error) {
 		config:  config,
 		client:  newClient(config),
 		asked:   make(chan struct{}, 1),
+		renew:   make(chan struct{}, 1),
 		dropped: map[string]bool{},
 		lastErr: errors.New("not fetched yet"),
 	}, nil
@@ -137,6 +140,21 @@ func (r *Remote) Refresh() {
 	}
 }
 
+// Renew forgets all keys at once, and fetches them anew without waiting:
+// nothing is verified until a fetch that began after the call has succeeded.
+// It is for an issuer whose state is not the one that was known, such as one
+// that was restored from a backup: it does not know its latest keys either.
+func (r *Remote) Renew() {
+	r.mu.Lock()
+	r.renewed++
+	r.current.Store(nil)
+	r.mu.Unlock()
+	select {
+	case r.renew <- struct{}{}:
+	default:
+	}
+}
+
 // Drop forgets a key by its kid, at once and for good: even a stale set that
 // still lists it does not bring it back, under this kid or another.
 func (r *Remote) Drop(kid string) {
@@ -180,7 +198,7 @@ func (r *Remote) Run(ctx context.Context) error {
 }
 
 // wait returns when the next fetch is due: after MinInterval if one is asked
-// for, and after the pause anyway. It returns false once the context ends.
+// for, at once after Renew, and after the pause anyway. It returns false once the context ends.
 func (r *Remote) wait(ctx context.Context, pause time.Duration) bool {
 	due := time.NewTimer(pause)
 	defer due.Stop()
@@ -194,6 +212,8 @@ func (r *Remote) wait(ctx context.Context, pause time.Duration) bool {
 		case <-due.C:
 			return true
 		case <-asked:
+			return true
+		case <-r.renew:
 			return true
 		case <-soonest.C:
 			asked = r.asked

@@ -155,6 +155,42 @@ func TestRemoteRefresh(t *testing.T) {
 	})
 }
 
+// TestRemoteRenew: all keys go at once, a fetch follows without a pause, and one
+// that was under way before brings nothing back.
+func TestRemoteRenew(t *testing.T) {
+	a, b := tokentest.NewKey("ES256"), tokentest.NewKey("ES256")
+	synctest.Test(t, func(t *testing.T) {
+		answer := make(chan struct{})
+		s := &jwksServer{answer: withKeys(a)}
+		r := newTestRemote(t, s, nil)
+		defer start(t, r)()
+		synctest.Wait()
+		wantKeys(t, r, a)
+		s.serve(withKeys(b))
+		r.Renew()
+		if r.Keys() != nil {
+			t.Error("there are keys without a fetch")
+		}
+		synctest.Wait()
+		wantKeys(t, r, b)
+		if gaps := s.gaps(); len(gaps) != 1 || gaps[0] != 0 {
+			t.Errorf("fetches apart by %s, want one at once", gaps)
+		}
+		s.serve(func(request *http.Request) (*http.Response, error) { <-answer; return withKeys(a)(request) })
+		pass(5 * time.Minute)
+		s.serve(broken)
+		r.Renew()
+		close(answer)
+		synctest.Wait()
+		if r.Keys() != nil {
+			t.Error("a fetch from before brought keys back")
+		}
+		s.serve(withKeys(b))
+		pass(time.Minute)
+		wantKeys(t, r, b)
+	})
+}
+
 // TestRemoteRefreshLater: a wish long after the last fetch is met at once.
 func TestRemoteRefreshLater(t *testing.T) {
 	key := tokentest.NewKey("ES256")
