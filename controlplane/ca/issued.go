@@ -32,6 +32,8 @@ type workloadRow struct {
 	Issued   time.Time `json:"issued,omitzero"`
 	NotAfter time.Time `json:"not_after,omitzero"` // the latest of all
 	Revoked  time.Time `json:"revoked,omitzero"`
+	// Barred is when it was last revoked before it was allowed again.
+	Barred time.Time `json:"barred,omitzero"`
 }
 
 func sumOf(certificate *x509.Certificate) []byte {
@@ -85,9 +87,23 @@ func (s *store) renewable(certificate *x509.Certificate) (id string, err error) 
 			return refuse("the certificate of %s ended at %s, more than %s ago: make a join token", row.ID, row.NotAfter.Format(time.RFC3339), renewWithin)
 		}
 		id = row.ID
-		return admitted(tx, id)
+		return unbarred(tx, id, "certificate", row.Issued)
 	})
 	return id, err
+}
+
+// unbarred refuses an id that was revoked, and of one that was allowed again
+// what was made before: who stole a key then could renew it, for longer than its
+// certificate itself was good.
+func unbarred(tx *bbolt.Tx, id, what string, made time.Time) error {
+	if err := admitted(tx, id); err != nil {
+		return err
+	}
+	row, _, err := get[workloadRow](tx, workloadsBucket, []byte(id))
+	if err == nil && !row.Barred.IsZero() && !made.After(row.Barred) {
+		err = refuse("the %s of %s was made before it was revoked at %s: make a join token", what, id, row.Barred.Format(time.RFC3339))
+	}
+	return err
 }
 
 // revoke puts an id on the deny list; a second time changes nothing.
@@ -104,10 +120,13 @@ func (s *store) revoke(id ID) error {
 // it was revoked for.
 func (s *store) allow(id ID) error {
 	return s.change(id, func(row *workloadRow) error {
-		if !row.Revoked.IsZero() && s.now().Before(row.NotAfter.Add(skew)) {
+		if row.Revoked.IsZero() {
+			return nil
+		}
+		if s.now().Before(row.NotAfter.Add(skew)) {
 			return refuse("the last certificate of %s ends at %s: whoever has it would be let in again; allow it after that", id, row.NotAfter.Add(skew).UTC().Format(time.RFC3339))
 		}
-		row.Revoked = time.Time{}
+		row.Barred, row.Revoked = row.Revoked, time.Time{}
 		return nil
 	})
 }

@@ -16,6 +16,7 @@ const maxTokenLife = 10 * time.Minute
 // tokenRow is a join token, under the hash of its secret.
 type tokenRow struct {
 	ID      string    `json:"id"`
+	Made    time.Time `json:"made"`
 	Expires time.Time `json:"expires"`
 	Used    bool      `json:"used"`
 }
@@ -36,7 +37,8 @@ func hashOf(secret string) []byte {
 // newToken makes a token for an id. Only the hash of its secret is kept.
 func (s *store) newToken(id ID, life time.Duration) (secret string, expires time.Time, err error) {
 	secret = base64.RawURLEncoding.EncodeToString(random(32))
-	row := tokenRow{ID: id.String(), Expires: s.now().Add(life)}
+	now := s.now()
+	row := tokenRow{ID: id.String(), Made: now, Expires: now.Add(life)}
 	err = s.bolt.Update(func(tx *bbolt.Tx) error {
 		if err := admitted(tx, id.String()); err != nil {
 			return err
@@ -73,7 +75,7 @@ func (s *store) usable(tx *bbolt.Tx, secret string) (id string, err error) {
 	case !s.now().Before(row.Expires):
 		return "", refuse("the join token for %s expired at %s", row.ID, row.Expires.Format(time.RFC3339))
 	}
-	return row.ID, admitted(tx, row.ID)
+	return row.ID, unbarred(tx, row.ID, "join token", row.Made)
 }
 
 // enrol uses a token up and records the certificate that it bought, or does

@@ -262,6 +262,53 @@ func TestRevokeAndAllow(t *testing.T) {
 	r.enrol(orders)
 }
 
+// Who is allowed again begins anew: what was stolen before the revocation, a
+// certificate that could still be renewed or a join token that nobody used,
+// stays worthless.
+func TestAllowedAgainBeginsAnew(t *testing.T) {
+	r := newRig(t)
+	stolen := r.enrol(orders)
+	if _, err := r.admin().Revoke(t.Context(), &workloadv1.RevokeRequest{SpiffeId: orders}); err != nil {
+		t.Fatal(err)
+	}
+	r.advance(time.Hour + skew)
+	if _, err := r.admin().Allow(t.Context(), &workloadv1.AllowRequest{SpiffeId: orders}); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.own.refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	client := r.enrolment(r.token(orders))
+	request, _ := stolen.renewal(t)
+	if _, err := client.Renew(t.Context(), request); status.Code(err) != codes.PermissionDenied {
+		t.Errorf("a certificate from before the revocation is renewed: %v", err)
+	}
+	if err := r.refusedFor("certificate of " + orders + " was made before it was revoked"); err != nil {
+		t.Error(err)
+	}
+	if renewed, _ := r.enrol(orders).renewal(t); renewed != nil {
+		if _, err := client.Renew(t.Context(), renewed); err != nil {
+			t.Errorf("a certificate from after it is not: %v", err)
+		}
+	}
+}
+
+// Without a certificate to wait for it is allowed at once, and its join tokens
+// from before are still worthless.
+func TestRevokingEndsJoinTokens(t *testing.T) {
+	r := newRig(t)
+	token := r.token(orders)
+	if _, err := r.admin().Revoke(t.Context(), &workloadv1.RevokeRequest{SpiffeId: orders}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.admin().Allow(t.Context(), &workloadv1.AllowRequest{SpiffeId: orders}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.enrolment(token).Enrol(t.Context(), &workloadv1.EnrolRequest{JoinToken: token.Secret, Csr: csr(t, newKey(t), orders)}); status.Code(err) != codes.PermissionDenied {
+		t.Errorf("its join token is still good: %v", err)
+	}
+}
+
 func TestTrustIsForMembersAlone(t *testing.T) {
 	r := newRig(t)
 	foreign, err := Open(t.TempDir(), r.now)
