@@ -170,31 +170,26 @@ func (s *Server) options() []grpc.ServerOption {
 		grpc.MaxConcurrentStreams(4096),
 		grpc.MaxHeaderListSize(16 << 10),
 		grpc.ConnectionTimeout(10 * time.Second),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: serve.ConnectionAge, Time: 30 * time.Second, Timeout: 10 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		grpc.UnaryInterceptor(s.intercept),
 	}
 }
 
-// intercept admits Envoys of this trust domain alone: the edge's and those of
-// services.
+// intercept admits the gateways of this trust domain alone: they are all that
+// counts, and whoever else could would use up the quotas of others.
 func (s *Server) intercept(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 	caller, err := serve.Caller(ctx, s.config.LocalIdentity)
-	if err != nil || !isEnvoy(caller, trustDomain(s.config.LocalIdentity)) {
+	if err != nil || !isGateway(caller, trustDomain(s.config.LocalIdentity)) {
 		s.logger.Warn("caller refused", "caller", caller, "error", err)
-		return nil, status.Error(codes.PermissionDenied, "the caller is no Envoy of this trust domain")
+		return nil, status.Error(codes.PermissionDenied, "the caller is no gateway of this trust domain")
 	}
 	return handle(ctx, request)
 }
 
-func isEnvoy(id, domain string) bool {
-	for _, kind := range []string{"/gateway/", "/service/"} {
-		name, ok := strings.CutPrefix(id, "spiffe://"+domain+kind)
-		if ok && name != "" && !strings.Contains(name, "/") {
-			return true
-		}
-	}
-	return false
+func isGateway(id, domain string) bool {
+	name, ok := strings.CutPrefix(id, "spiffe://"+domain+"/gateway/")
+	return ok && name != "" && !strings.Contains(name, "/")
 }
 
 // ShouldRateLimit implements ratelimitv3.RateLimitServiceServer. An error makes

@@ -345,10 +345,10 @@ func TestUnusableRequests(t *testing.T) {
 	}
 }
 
-func TestEnvoysAlone(t *testing.T) {
+func TestGatewaysAlone(t *testing.T) {
 	for id, want := range map[string]bool{
 		"spiffe://gatehouse.local/gateway/edge":   true,
-		"spiffe://gatehouse.local/service/orders": true,
+		"spiffe://gatehouse.local/service/orders": false,
 		"spiffe://other.local/gateway/edge":       false,
 		"spiffe://gatehouse.local/gateway/":       false,
 		"spiffe://gatehouse.local/gateway/edge/x": false,
@@ -358,7 +358,7 @@ func TestEnvoysAlone(t *testing.T) {
 		"https://gatehouse.local/gateway/edge":    false,
 		"":                                        false,
 	} {
-		if got := isEnvoy(id, "gatehouse.local"); got != want {
+		if got := isGateway(id, "gatehouse.local"); got != want {
 			t.Errorf("%q: %v", id, got)
 		}
 	}
