@@ -9,6 +9,8 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	xffv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/original_ip_detection/xff/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"gatehouse.dev/gatehouse/envoy"
 )
 
 // clientAddress says whose word counts for where a request comes from: the
@@ -20,6 +22,9 @@ func (in *Inputs) clientAddress(m *hcmv3.HttpConnectionManager) {
 		return // use_remote_address, as it is
 	}
 	m.UseRemoteAddress = no()
+	// With use_remote_address Envoy makes each request's id anew; without, it
+	// would keep a client's, and our log and assertions would name what it chose.
+	m.EarlyHeaderMutationExtensions = []*corev3.TypedExtensionConfig{earlyStrip(envoy.AssertionHeader, envoy.NarrowHeader, "x-request-id")}
 	m.OriginalIpDetectionExtensions = []*corev3.TypedExtensionConfig{{
 		Name: "envoy.http.original_ip_detection.xff",
 		TypedConfig: pack(&xffv3.XffConfig{

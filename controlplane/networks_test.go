@@ -220,7 +220,7 @@ func TestNetworksTrustedProxies(t *testing.T) {
 		{"an office client that forges", "127.0.0.2", "127.0.0.3", 200},
 		{"the proxy itself", "127.0.0.10", "", 403},
 	} {
-		headers := []string{"X-Forwarded-Proto", "http"}
+		headers := []string{"X-Forwarded-Proto", "http", "X-Request-Id", "forged"}
 		if row.forwarded != "" {
 			headers = append(headers, "X-Forwarded-For", row.forwarded)
 		}
@@ -231,6 +231,8 @@ func TestNetworksTrustedProxies(t *testing.T) {
 		}
 		if seen := site.last(); seen != nil && seen.Header.Get("X-Forwarded-Proto") != "https" {
 			t.Errorf("%s: the service is told of %q", row.name, seen.Header["X-Forwarded-Proto"])
+		} else if seen != nil && seen.Header.Get("X-Request-Id") == "forged" {
+			t.Errorf("%s: the client chose the request's id", row.name)
 		}
 	}
 	if r.proxied(t, "127.0.0.10", "PROXY TCP4 127.0.0.2 127.0.0.1 5000 8443\r\n", "") != 0 {
@@ -245,6 +247,7 @@ func TestNetworksProxyProtocol(t *testing.T) {
 	writeText(t, file, "")
 	r := newRig(t, "proxy_protocol: [127.0.0.20]"+fmt.Sprintf(networksGateway, site.URL, file))
 	header := func(client string) string { return "PROXY TCP4 " + client + " 127.0.0.1 5000 8443\r\n" }
+	mapped := func(client string) string { return "PROXY TCP6 ::ffff:" + client + " ::1 5000 8443\r\n" }
 	v2 := "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\x7f\x00\x00\x02\x7f\x00\x00\x01\x13\x88\x20\xfb"
 	for _, row := range []struct {
 		name, from, preamble, forwarded string
@@ -253,6 +256,8 @@ func TestNetworksProxyProtocol(t *testing.T) {
 		{"an office client", "127.0.0.20", header("127.0.0.2"), "", 200},
 		{"version 2", "127.0.0.20", v2, "", 200},
 		{"a denied client", "127.0.0.20", header("127.0.0.3"), "", 403},
+		{"an office client in IPv6 spelling", "127.0.0.20", mapped("127.0.0.2"), "", 200},
+		{"a denied client in IPv6 spelling", "127.0.0.20", mapped("127.0.0.3"), "", 403},
 		{"another client that forges X-Forwarded-For", "127.0.0.20", header("127.0.0.9"), "127.0.0.2", 403},
 		{"a second PROXY header", "127.0.0.20", header("127.0.0.9") + header("127.0.0.2"), "", 0},
 		{"no PROXY header", "127.0.0.20", "", "", 0},
@@ -262,6 +267,21 @@ func TestNetworksProxyProtocol(t *testing.T) {
 	} {
 		if got := r.proxied(t, row.from, row.preamble, row.forwarded); got != row.want {
 			t.Errorf("%s: %d, want %d", row.name, got, row.want)
+		}
+	}
+}
+
+// A balancer that listens on both kinds spells IPv4 clients as IPv6: they are
+// denied all the same, where nothing else refuses them.
+func TestNetworksProxyProtocolMapped(t *testing.T) {
+	site := startService(t, "site")
+	r := newRig(t, "proxy_protocol: [127.0.0.20]\nip_lists: {bad: {cidrs: [127.0.0.3]}}\nnetworks: {deny: [bad]}\nservices: {site: {url: "+site.URL+"}}\nroutes:\n"+
+		"  - {id: office, path: /office, service: site, public: true}\n")
+	for client, want := range map[string]int{"127.0.0.3": 403, "127.0.0.2": 200} {
+		for _, header := range []string{"PROXY TCP4 " + client + " 127.0.0.1", "PROXY TCP6 ::ffff:" + client + " ::1"} {
+			if got := r.proxied(t, "127.0.0.20", header+" 5000 8443\r\n", ""); got != want {
+				t.Errorf("%s: %d, want %d", header, got, want)
+			}
 		}
 	}
 }

@@ -93,13 +93,15 @@ func clientIn(list string, ranges []*corev3.CidrRange) *matcherv3.Matcher_Matche
 	}}
 }
 
-// ranges are networks as Envoy has them. A trusted proxy may spell an IPv4
-// client as ::ffff:192.0.2.1, which Envoy takes for IPv6: then both count.
+// ranges are networks as Envoy has them. A proxy in front, by X-Forwarded-For or
+// a PROXY header, may spell an IPv4 client as ::ffff:192.0.2.1, which Envoy
+// takes for IPv6: then both count.
 func (in *Inputs) ranges(all []netip.Prefix) []*corev3.CidrRange {
 	ranges := make([]*corev3.CidrRange, 0, len(all))
+	proxied := len(in.Gateway.TrustedProxies)+len(in.Gateway.ProxyProtocol) > 0
 	for _, p := range all {
 		ranges = append(ranges, cidr(p))
-		if len(in.Gateway.TrustedProxies) > 0 && p.Addr().Is4() {
+		if proxied && p.Addr().Is4() {
 			mapped := netip.AddrFrom16(p.Addr().As16())
 			ranges = append(ranges, cidr(netip.PrefixFrom(mapped, p.Bits()+96)))
 		}
