@@ -54,6 +54,9 @@ func (s *Server) ruleOf(ctx context.Context, d *decision) (_ *rule, err error) {
 	if d.caller, err = serve.Caller(ctx, s.config.LocalIdentity); err != nil {
 		return nil, deny(ReasonCaller, "identifying the Envoy that asks: %w", err)
 	}
+	if err = s.signing.heard(); err != nil {
+		return nil, err
+	}
 	if s.signing.isDenied(d.caller) {
 		return nil, deny(ReasonWorkloadDenied, "the Envoy that asks, %q, was revoked", d.caller)
 	}

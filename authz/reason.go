@@ -48,6 +48,7 @@ const (
 	ReasonRuleForeign       Reason = "rule_foreign"
 	ReasonUnknownIssuer     Reason = "unknown_issuer"
 	ReasonKeysMissing       Reason = "keys_missing"
+	ReasonTrustMissing      Reason = "trust_missing"
 	ReasonAssertionKey      Reason = "assertion_key"
 	ReasonRevocationMissing Reason = "revocation_missing"
 	ReasonRevocationStale   Reason = "revocation_stale"

@@ -138,8 +138,10 @@ func (s *Server) load(registerer prometheus.Registerer) (err error) {
 // issuer; empty: it is ready.
 func (s *Server) Missing() []string {
 	missing := s.issuers.missing()
-	if err := s.signing.lack(); err != nil {
-		missing = append(missing, denialOf(err).cause.Error())
+	for _, err := range []error{s.signing.heard(), s.signing.lack()} {
+		if err != nil {
+			missing = append(missing, denialOf(err).cause.Error())
+		}
 	}
 	if s.policies.Current() == nil {
 		missing = append(missing, "policies")

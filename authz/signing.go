@@ -43,8 +43,8 @@ type signing struct {
 
 	active atomic.Pointer[token.AssertionKey]
 	known  atomic.Pointer[token.KeySet]
-	listed atomic.Pointer[[][]byte] // known, as JWKs
-	denied atomic.Pointer[map[string]bool]
+	listed atomic.Pointer[[][]byte]        // known, as JWKs
+	denied atomic.Pointer[map[string]bool] // nil: not known yet
 
 	// Run's own.
 	next      *token.AssertionKey
@@ -61,13 +61,18 @@ type retiredKey struct {
 }
 
 func newSigning(trust Trust, rotate, skew time.Duration, logger *slog.Logger, now func() time.Time) *signing {
-	if trust == nil {
+	alone := trust == nil
+	if alone {
 		trust = newAlone()
 	}
-	return &signing{
+	s := &signing{
 		trust: trust, logger: logger, now: now, rotate: rotate, keep: token.MaxAssertionLife + 2*skew,
 		replica: rand.Text(), dropped: make(chan struct{}, 1),
 	}
+	if alone {
+		s.denied.Store(&map[string]bool{}) // nobody will tell of any
+	}
+	return s
 }
 
 // Run keeps the keys until ctx ends. Then it says when the last one will be
@@ -192,6 +197,9 @@ func (s *signing) learn(state *workloadv1.TrustState) {
 	s.known.Store(known)
 	jwks = known.JWKs()
 	s.listed.Store(&jwks)
+	if state == nil {
+		return // nothing was heard: who was revoked is not known
+	}
 	denied := map[string]bool{}
 	for _, id := range state.GetDenied() {
 		denied[id] = true
@@ -210,6 +218,15 @@ func (s *signing) jwks() []byte {
 
 // keys are all that verify at the moment; nil before the first are known.
 func (s *signing) keys() *token.KeySet { return s.known.Load() }
+
+// heard is what is wrong until the trust service said, once, who was revoked;
+// nil: nothing.
+func (s *signing) heard() error {
+	if s.denied.Load() == nil {
+		return deny(ReasonTrustMissing, "the trust service has not said yet which workloads were revoked")
+	}
+	return nil
+}
 
 // isDenied tells whether a workload was revoked.
 func (s *signing) isDenied(id string) bool {

@@ -184,3 +184,21 @@ func TestRecentIsBounded(t *testing.T) {
 		t.Error("what nobody used for minutes is still there")
 	}
 }
+
+// TestNobodyPassesBeforeTrustIsHeard: until it is known who was revoked, an
+// Envoy that was could ask, so nobody may.
+func TestNobodyPassesBeforeTrustIsHeard(t *testing.T) {
+	w := newWorld(t)
+	trust := newTestTrust()
+	trust.silent, trust.denied, w.trust = true, []string{testNode}, trust
+	w.start()
+	w.eventually("waiting for trust alone", func() bool { return len(w.server.Missing()) == 2 })
+	w.expect(checkOf(w.rule(), w.person()), 503, ReasonTrustMissing)
+	trust.change(func() { trust.silent = false })
+	w.eventually("heard", func() bool { return w.server.signing.heard() == nil })
+	w.expect(checkOf(w.rule(), w.person()), 403, ReasonWorkloadDenied)
+	trust.change(func() { trust.denied = nil })
+	w.eventually("allowed", func() bool { return !w.server.signing.isDenied(testNode) })
+	w.waitReady()
+	w.expect(checkOf(w.rule(), w.person()), 200, ReasonAllowed)
+}

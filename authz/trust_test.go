@@ -16,6 +16,7 @@ type testTrust struct {
 	own       []*workloadv1.AssertionKey // as last published
 	published int
 	down      bool
+	silent    bool // it has not been heard yet
 	hold      bool
 	foreign   []*workloadv1.AssertionKey
 	denied    []string
@@ -36,6 +37,9 @@ func (t *testTrust) change(edit func()) {
 func (t *testTrust) Current() (*workloadv1.TrustState, <-chan struct{}) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.silent {
+		return nil, t.changed
+	}
 	state := &workloadv1.TrustState{Denied: t.denied, AssertionKeys: t.foreign}
 	for _, k := range t.own {
 		k = proto.CloneOf(k)
