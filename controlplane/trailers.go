@@ -1,6 +1,8 @@
 package controlplane
 
 import (
+	"slices"
+
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/mutation_rules/v3"
 	mutationfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
 
@@ -10,13 +12,15 @@ import (
 const trailerFilter = "envoy.filters.http.header_mutation"
 
 // stripTrailers removes from a request's trailers what earlyStrip removes from
-// its headers: trailers come after the check, and to many a service they are
-// headers like any other (RFC 9110 §6.5.1).
+// its headers, and credentials: trailers come after the check, and to many a
+// service they are headers like any other (RFC 9110 §6.5.1).
 func stripTrailers() *mutationfilterv3.HeaderMutation {
-	return &mutationfilterv3.HeaderMutation{Mutations: &mutationfilterv3.Mutations{
-		RequestTrailersMutations: []*mutationv3.HeaderMutation{
-			removePrefix(envoy.HeaderPrefix), remove(envoy.AssertionHeader), removePrefix("x-envoy-"),
-			remove("authorization"), remove("dpop"), remove("cookie"),
-		},
-	}}
+	mutations := []*mutationv3.HeaderMutation{
+		removePrefix(envoy.HeaderPrefix), remove(envoy.AssertionHeader), remove(envoy.NarrowHeader), removePrefix("x-envoy-"),
+		remove("cookie"), remove(certificateHeader), remove("x-forwarded-for"),
+	}
+	for _, name := range slices.Concat(clientCredentials, misleading) {
+		mutations = append(mutations, remove(name))
+	}
+	return &mutationfilterv3.HeaderMutation{Mutations: &mutationfilterv3.Mutations{RequestTrailersMutations: mutations}}
 }

@@ -160,7 +160,8 @@ func TestClaimsCannotBeSentAsTrailers(t *testing.T) {
 			t.Fatal(err)
 		}
 		request.Header.Set("Authorization", "Bearer "+writer)
-		request.Trailer = http.Header{"X-Gatehouse-Subject": {"usr_evil"}, "Gatehouse-Assertion": {"usr_evil"}, "X-Gatehouse-Roles": {"usr_evil"}, "X-Innocent": {"usr_evil"}}
+		request.Trailer = http.Header{"X-Gatehouse-Subject": {"usr_evil"}, "Gatehouse-Assertion": {"usr_evil"}, "X-Gatehouse-Roles": {"usr_evil"},
+			"Gatehouse-Narrow-Scope": {"usr_evil"}, "X-Original-Url": {"usr_evil"}, "X-Forwarded-Client-Cert": {"usr_evil"}, "Dpop": {"usr_evil"}, "X-Innocent": {"usr_evil"}}
 		client := s.HTTP()
 		if http1 {
 			client.Transport = &http.Transport{TLSClientConfig: s.TLS(t), DisableKeepAlives: true}
