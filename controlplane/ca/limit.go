@@ -38,19 +38,26 @@ func (a *addresses) admit(ctx context.Context) bool {
 	if !ok {
 		return false
 	}
-	tcp, ok := p.Addr.(*net.TCPAddr)
-	return ok && a.count(tcp.AddrPort().Addr().Unmap())
+	network, ok := networkOf(p.Addr)
+	return ok && a.count(network)
 }
 
-func (a *addresses) count(address netip.Addr) bool {
+// networkOf is what counts as one address.
+func networkOf(peer net.Addr) (netip.Prefix, bool) {
+	tcp, ok := peer.(*net.TCPAddr)
+	if !ok {
+		return netip.Prefix{}, false
+	}
+	address := tcp.AddrPort().Addr().Unmap().WithZone("")
 	bits := 64
 	if address.Is4() {
 		bits = 32
 	}
-	network, err := address.WithZone("").Prefix(bits)
-	if err != nil {
-		return false
-	}
+	network, err := address.Prefix(bits)
+	return network, err == nil
+}
+
+func (a *addresses) count(network netip.Prefix) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if now := a.now(); !now.Before(a.until) {

@@ -97,7 +97,9 @@ func (s *Server) Run(ctx context.Context) error {
 			return fmt.Errorf("controlplane.enrolment_listen: %w", err)
 		}
 		defer listener.Close()
-		group.Go(func() error { return serve.GRPC(ctx, listener, s.enrolmentServer()) })
+		group.Go(func() error {
+			return serve.GRPC(ctx, limitCrowd(listener, maxConnections, maxFromOne), s.enrolmentServer())
+		})
 	}
 	group.Go(func() error { return serve.GRPC(ctx, admin, s.adminServer()) })
 	group.Go(func() error { return s.maintain(ctx) })

@@ -317,9 +317,10 @@ func TestTrustIsForMembersAlone(t *testing.T) {
 	}
 	stranger := &holder{id: orders, key: newKey(t)}
 	stranger.chain = append(stranger.chain, issueWith(t, foreign, stranger))
+	// Good for longer than the clock is turned below.
 	elsewhere := &holder{id: "spiffe://other.example/service/orders", key: newKey(t)}
 	id, _ := ParseID(elsewhere.id)
-	if elsewhere.chain, err = r.authority.issueTo(t.Context(), r.authority.svid(id, time.Hour), elsewhere.key); err != nil {
+	if elsewhere.chain, err = r.authority.issueTo(t.Context(), r.authority.svid(id, 3*time.Hour), elsewhere.key); err != nil {
 		t.Fatal(err)
 	}
 	ended := r.enrol(orders)
