@@ -174,6 +174,20 @@ func (r *Reloader) apply(ctx context.Context, next *Config) {
 	}
 	r.current, r.tls, r.lists = merged.Gateway, tls, lists
 	r.logger.Info("gateway change taken over", "keys", keys)
+	r.tellSidecars()
+}
+
+// tellSidecars names the services whose sidecars this process would have
+// started: until it does, nobody reaches them.
+func (r *Reloader) tellSidecars() {
+	if !slices.Contains(r.parts, Envoy) {
+		return
+	}
+	runs := r.started.Gateway.LocalSidecars()
+	waiting := slices.DeleteFunc(r.current.LocalSidecars(), func(name string) bool { return slices.Contains(runs, name) })
+	if len(waiting) > 0 {
+		r.logger.Warn("services have sidecars that do not run, so that requests to them are answered 503: restart, or start each with `gatehouse sidecar`", "services", waiting)
+	}
 }
 
 // merge is what runs with the next gateway part.

@@ -186,6 +186,20 @@ func TestAnotherPartsEditNeedsARestart(t *testing.T) {
 	}
 }
 
+// A sidecar that an edit brings does not run by itself.
+func TestANewSidecarIsTold(t *testing.T) {
+	path := write(t, small)
+	told, log := follow(t, path)
+	edited := strings.Replace(small, "hello: {url: http://127.0.0.1:9300}", "hello: {url: http://127.0.0.1:9300, sidecar: {address: 127.0.0.1:9301}}", 1)
+	rename(t, path, edited)
+	receive(t, told.applied, "the edit")
+	rename(t, path, strings.Replace(edited, "path: /", "path: /new", 1))
+	receive(t, told.applied, "another, by which the first one is logged")
+	if said := log.String(); !strings.Contains(said, "gatehouse sidecar") || !strings.Contains(said, "services=[hello]") {
+		t.Errorf("the log does not say that the sidecar does not run:\n%s", said)
+	}
+}
+
 // A policy may arrive after the route that names it.
 func TestARefusedEditIsTriedAgain(t *testing.T) {
 	path := write(t, small)
