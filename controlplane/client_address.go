@@ -34,6 +34,20 @@ func (in *Inputs) clientAddress(m *hcmv3.HttpConnectionManager) {
 	}}
 }
 
+// provenAddress tells the issuer where a request comes from, as it is judged
+// here. Without, behind trusted proxies the last address of X-Forwarded-For is
+// a proxy's: all clients of it would share one address, and whoever guesses
+// passwords would lock out the person.
+func (in *Inputs) provenAddress() []*corev3.HeaderValueOption {
+	if len(in.Gateway.TrustedProxies) == 0 {
+		return nil
+	}
+	return []*corev3.HeaderValueOption{{
+		Header:       &corev3.HeaderValue{Key: "x-forwarded-for", Value: "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"},
+		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+	}}
+}
+
 // proxied makes a listener demand a PROXY header, from the named networks, and
 // close every other connection: whoever may send one can name any address.
 func (in *Inputs) proxied(l *listenerv3.Listener) *listenerv3.Listener {

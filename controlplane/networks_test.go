@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -192,6 +193,28 @@ func (r *rig) proxied(t *testing.T, from, preamble, forwarded string) int {
 	}
 	response.Body.Close()
 	return response.StatusCode
+}
+
+// The issuer, which counts attempts to log in by the last address of
+// X-Forwarded-For, is told the client's, not the trusted proxy's.
+func TestIssuerIsToldTheClientsAddress(t *testing.T) {
+	site := startService(t, "site")
+	file := filepath.Join(t.TempDir(), "none.txt")
+	writeText(t, file, "")
+	r := newRig(t, "trusted_proxies: [127.0.0.10, 127.0.0.11]"+fmt.Sprintf(networksGateway, site.URL, file))
+	for _, row := range []struct{ name, from, forwarded, want string }{
+		{"by a proxy", "127.0.0.10", "127.0.0.9", "127.0.0.9"},
+		{"by two, with one forged in front", "127.0.0.10", "127.0.0.2, 127.0.0.9, 127.0.0.11", "127.0.0.9"},
+		{"by none, with one forged", "127.0.0.9", "127.0.0.2", "127.0.0.9"},
+	} {
+		site.last()
+		if response, body := r.ask(t, r.from(t, row.from), "POST", "/oauth/token", "X-Forwarded-For", row.forwarded); response.StatusCode != 200 {
+			t.Fatalf("%s: %d %s", row.name, response.StatusCode, body)
+		}
+		if seen := site.last(); seen == nil || !slices.Equal(seen.Header["X-Forwarded-For"], []string{row.want}) {
+			t.Errorf("%s: the issuer is told of %q", row.name, seen.Header["X-Forwarded-For"])
+		}
+	}
 }
 
 // Behind trusted proxies, the client is the last address that is none of them.

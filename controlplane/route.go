@@ -83,6 +83,7 @@ func (in *Inputs) issuerRoutes() (routes []*routev3.Route) {
 		routes = append(routes, toIssuer(path))
 	}
 	for _, route := range routes {
+		route.RequestHeadersToAdd = in.provenAddress()
 		in.counted(route.TypedPerFilterConfig, nil)
 		route.GetRoute().RateLimits = in.sharedLimits(nil)
 	}
