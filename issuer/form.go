@@ -45,9 +45,13 @@ func bodyForm(r *http.Request) (form, error) {
 	if r.URL.RawQuery != "" || r.URL.ForceQuery {
 		return nil, fail(codeInvalidRequest, "parameters belong into the body, not into the URL")
 	}
-	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	media, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || media != "application/x-www-form-urlencoded" || len(r.Header["Content-Type"]) != 1 {
 		return nil, fail(codeInvalidRequest, "the body must be application/x-www-form-urlencoded")
+	}
+	// In another charset the bytes would mean something else to others.
+	if charset, given := parameters["charset"]; given && !strings.EqualFold(charset, "utf-8") { // RFC 6749 appendix B
+		return nil, fail(codeInvalidRequest, "the body must be in UTF-8")
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxForm))
 	var tooLong *http.MaxBytesError

@@ -21,6 +21,9 @@ func TestBodyForm(t *testing.T) {
 	}{
 		{"plain", "/", formType, "a=1&b=x+y%20z", form{"a": {"1"}, "b": {"x y z"}}, 0},
 		{"a charset", "/", formType + "; charset=utf-8", "a=1", form{"a": {"1"}}, 0},
+		{"a charset in capitals", "/", formType + "; charset=UTF-8", "a=1", form{"a": {"1"}}, 0},
+		{"RFC 6749 appendix B another charset", "/", formType + "; charset=utf-16", "a=1", nil, 400},
+		{"RFC 6749 appendix B a charset that hides characters", "/", formType + "; charset=utf-7", "a=1", nil, 400},
 		{"nothing", "/", formType, "", form{}, 0},
 		{"RFC 6749 §3.2 without a value is omitted", "/", formType, "a=&b", form{}, 0},
 		{"RFC 8707 §2 several resources", "/", formType, "resource=a&resource=b", form{"resource": {"a", "b"}}, 0},
