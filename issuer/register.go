@@ -254,7 +254,7 @@ func (s *server) reregister(w http.ResponseWriter, r *http.Request, was store.Cl
 	if _, err := s.store.UpdateRegistration(r.Context(), was.ID, token, func(c *store.Client) error {
 		next := updated
 		next.AccessTokenLifetime = c.AccessTokenLifetime // an administrator's word, no metadata
-		next.Registration = &store.Registration{Token: store.HashOf(management), TokenID: was.Registration.TokenID, Policy: was.Registration.Policy}
+		next.Registration = &store.Registration{Token: store.HashOf(management), TokenID: c.Registration.TokenID, Policy: c.Registration.Policy}
 		*c = next
 		return nil
 	}); err != nil {

@@ -8,7 +8,11 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
+
 	"gatehouse.dev/gatehouse/issuer/store"
+	adminv1 "gatehouse.dev/gatehouse/proto/gatehouse/admin/v1"
 )
 
 func registering(c *Config) { c.Registration.Access = registerToken }
@@ -231,5 +235,38 @@ func TestWaysToRegister(t *testing.T) {
 	s.clock.advance(openWindow)
 	if a := s.jsonRequest("POST", pathRegister, "", robotMetadata()); a.StatusCode != 201 {
 		t.Errorf("an hour later: %d %s", a.StatusCode, a.body)
+	}
+}
+
+// What an administrator decided about a client that registered itself, the
+// client cannot undo by registering again (RFC 7592 §2.2): how long its tokens
+// are good, and what it may ask for.
+func TestReregistrationUndoesNoAdministration(t *testing.T) {
+	s := newSite(t, registering)
+	metadata := robotMetadata()
+	metadata["scope"] = "read:orders write:orders"
+	m := s.jsonRequest("POST", pathRegister, s.initialToken(1), metadata).json(t)
+	id, management := m["client_id"].(string), m["registration_access_token"].(string)
+	if _, err := s.server.admin.UpdateClient(t.Context(), &adminv1.UpdateClientRequest{
+		Client:     &adminv1.Client{Id: id, Scopes: []string{"read:orders"}, AccessTokenLifetime: durationpb.New(time.Minute)},
+		UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"scopes", "access_token_lifetime"}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	put := func(scope string) answer {
+		return s.jsonRequest("PUT", pathRegister+"?client_id="+id, management, map[string]any{
+			"client_id": id, "grant_types": []string{grantClientCredentials}, "scope": scope,
+		})
+	}
+	s.oauthError(put("read:orders write:orders"), 400, codeInvalidMetadata)
+	if a := put("read:orders"); a.StatusCode != 200 {
+		t.Fatalf("what it still may: %d %s", a.StatusCode, a.body)
+	}
+	c, err := s.server.store.Client(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.AccessTokenLifetime != time.Minute {
+		t.Errorf("its tokens live %s again", c.AccessTokenLifetime)
 	}
 }

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"encoding/hex"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -45,7 +46,7 @@ func (s *Service) UpdateClient(ctx context.Context, request *adminv1.UpdateClien
 			}
 		}
 		updated := fromMessage(message)
-		updated.Secret, updated.Registration = c.Secret, c.Registration
+		updated.Secret, updated.Registration = c.Secret, heldTo(updated, *c)
 		updated.CreatedAt, updated.NotBefore = c.CreatedAt, c.NotBefore
 		*c = updated
 		vs := s.checkClient(updated)
@@ -68,6 +69,23 @@ func (s *Service) UpdateClient(ctx context.Context, request *adminv1.UpdateClien
 	}
 	s.deps.Logger.Info("changed a client", "client", id)
 	return &adminv1.UpdateClientResponse{Client: clientMessage(c)}, nil
+}
+
+// heldTo is a client's registration once an administrator changed what the
+// client may do: that is what it may register from then on, or it would undo
+// the change by registering again (RFC 7592 §2.2).
+func heldTo(updated, was store.Client) *store.Registration {
+	if was.Registration == nil {
+		return nil
+	}
+	held := *was.Registration
+	if !slices.Equal(updated.Scopes, was.Scopes) {
+		held.Policy.Scopes = updated.Scopes
+	}
+	if !slices.Equal(updated.GrantTypes, was.GrantTypes) {
+		held.Policy.GrantTypes = updated.GrantTypes
+	}
+	return &held
 }
 
 // minSecret is the least length of a secret that was made elsewhere: it is kept
