@@ -22,8 +22,10 @@ const (
 )
 
 // TestCrash kills a process under load with SIGKILL, again and again, and then
-// asks the file: whatever was acknowledged is there, a code that was consumed
-// stays so, and the log has no gap.
+// asks the file: whatever was acknowledged is there, what was consumed stays so
+// (codes, refresh tokens, devices, pushed requests, assertions, initial access
+// tokens), the log has no gap, and the audit log tells neither more nor less
+// than what was done.
 func TestCrash(t *testing.T) {
 	if path := os.Getenv(crashVar); path != "" {
 		crashChild(t, path)
@@ -45,7 +47,8 @@ func seedCrash(t *testing.T, path string) {
 	db := openAt(t, path, Options{})
 	defer db.Close()
 	if err := errors.Join(
-		db.CreateClient(t.Context(), store.Client{ID: "app", Type: store.Public}),
+		db.CreateClient(t.Context(), store.Client{ID: "app", Type: store.Public, Scopes: []string{"openid"}}),
+		db.CreateClient(t.Context(), store.Client{ID: "told", Type: store.Public, BackchannelLogoutURI: "https://told.example/"}),
 		db.CreateUser(t.Context(), store.User{ID: "usr_1", Login: "alice"}),
 	); err != nil {
 		t.Fatal(err)
@@ -79,18 +82,25 @@ func crashRound(t *testing.T, path string, lines int) (acknowledged []string) {
 }
 
 // crashChild redeems codes and rotates their refresh tokens until it is killed,
-// and says so after each is done, in lines "code grant token next".
+// and says so after each is done, in lines "code grant token next"; in between
+// it does the crashKinds.
 func crashChild(t *testing.T, path string) {
 	db, err := Open(path, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range crashWriters {
+	for writer := range crashWriters {
 		go func() {
-			for {
-				if line, err := crashFlow(t, db); err == nil {
-					io.WriteString(os.Stdout, line)
+			for n := writer; ; n++ {
+				line, err := crashFlow(t, db)
+				if n%2 == 0 {
+					line, err = crashLine(t, db, n/2)
 				}
+				if err != nil {
+					fmt.Fprintf(os.Stderr, "writer %d: %v\n", writer, err)
+					continue
+				}
+				io.WriteString(os.Stdout, line)
 			}
 		}()
 	}
@@ -119,8 +129,14 @@ func verifyCrash(t *testing.T, path string, acknowledged []string) {
 	t.Helper()
 	db := openAt(t, path, Options{})
 	defer db.Close()
+	verifyRecords(t, db)
+	kinds := map[string]int{}
 	for _, line := range acknowledged {
 		part := strings.Fields(line)
+		if len(part) == 2 {
+			verifyKind(t, db, part[0], part[1])
+			kinds[part[0]]++
+		}
 		if len(part) != 4 {
 			continue // the line that the child died in
 		}
@@ -142,6 +158,11 @@ func verifyCrash(t *testing.T, path string, acknowledged []string) {
 		}
 	}
 	verifyLog(t, db)
+	for _, kind := range crashKinds {
+		if kinds[kind.name] == 0 {
+			t.Errorf("nothing of kind %q was acknowledged: it proves nothing", kind.name)
+		}
+	}
 }
 
 func verifyLog(t *testing.T, db *DB) {
