@@ -65,8 +65,8 @@ func (a *audit) refused(ctx context.Context, endpoint string, f *failure) {
 }
 
 // entered are the endpoints whose refusals are entered: those where something
-// is given or taken.
-var entered = map[string]bool{"token": true, "revoke": true, "introspect": true, "register": true}
+// is given, taken or asked for by a client that has to prove itself.
+var entered = map[string]bool{"token": true, "revoke": true, "introspect": true, "register": true, "par": true, "device": true}
 
 // enterRefusal enters a refusal under the client that the request named. Who
 // failed to prove to be that client, or named none, is a stranger.
