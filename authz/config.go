@@ -54,7 +54,8 @@ type Config struct {
 	// plane's `listen`. Danger: without it a sidecar that asks one of several
 	// authorizers refuses what another signed, and a revoked workload is not
 	// noticed here. Default: the workload CA's admin socket where the control plane
-	// is in the same process, else none.
+	// is in the same process, or has a loopback address and gateway.services has
+	// sidecars; else none.
 	Trust string `yaml:"trust"`
 	// The SPIFFE id that `trust` must have over mutual TLS; unused on a Unix
 	// socket. Default: spiffe://TRUST_DOMAIN/controlplane.
@@ -72,7 +73,8 @@ type Config struct {
 // Assertions are the signed statements of who calls, for one service each.
 type Assertions struct {
 	// How long a key signs before the next one does, 1m to 720h. Keys are in
-	// memory alone; a restart makes new ones. Default: 24h.
+	// memory alone; a restart makes new ones, and so does SIGUSR1, which also
+	// makes the old ones worthless at once. Default: 24h.
 	Rotate time.Duration `yaml:"rotate"`
 	// Whether each request gets an assertion of its own, whose txn is its
 	// request id. Else the requests of one token to one service share one for up

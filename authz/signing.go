@@ -83,13 +83,14 @@ func (s *signing) Run(ctx context.Context) error {
 		if err := s.step(state); err != nil {
 			return err
 		}
+		// First, for a publication may take its time.
+		s.learn(state)
 		pause := lookAgain
 		if s.dirty {
 			if s.publish(ctx, s.now().Add(keyLife)); s.dirty {
 				pause = publishRetry
 			}
 		}
-		s.learn(state)
 		timer := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
@@ -205,6 +206,9 @@ func (s *signing) learn(state *workloadv1.TrustState) {
 		denied[id] = true
 	}
 	s.denied.Store(&denied)
+	if state != nil {
+		s.trust.Taken(state.GetVersion())
+	}
 }
 
 // jwks are all that verify, as a JWK Set (RFC 7517 §5).

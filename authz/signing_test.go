@@ -107,6 +107,23 @@ func TestKeysOutliveALostTrustServiceAndEnd(t *testing.T) {
 	})
 }
 
+// TestTaken: a state is said to be in use when it is, even while nothing can be
+// published.
+func TestTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		trust := newTestTrust()
+		s, stop := runSigning(t, trust)
+		defer stop()
+		trust.change(func() { trust.down, trust.version, trust.denied = true, "v2", []string{testOrders} })
+		synctest.Wait()
+		trust.mu.Lock()
+		defer trust.mu.Unlock()
+		if trust.taken != "v2" || !s.isDenied(testOrders) {
+			t.Errorf("%q is in use, denied: %v", trust.taken, s.isDenied(testOrders))
+		}
+	})
+}
+
 func TestDroppedKeysVerifyNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		trust := newTestTrust()

@@ -14,6 +14,8 @@ type Trust interface {
 	// Current is the last state, nil before the first, and a channel that is
 	// closed once there is another.
 	Current() (*workloadv1.TrustState, <-chan struct{})
+	// Taken says that a state of Current is in use, by its version.
+	Taken(version string)
 	// Publish replaces this authorizer's assertion keys.
 	Publish(context.Context, *workloadv1.PublishAssertionKeysRequest) error
 }
@@ -35,6 +37,9 @@ func (a *alone) Current() (*workloadv1.TrustState, <-chan struct{}) {
 	defer a.mu.Unlock()
 	return a.state, a.changed
 }
+
+// Taken implements Trust.
+func (a *alone) Taken(string) {}
 
 // Publish implements Trust.
 func (a *alone) Publish(_ context.Context, r *workloadv1.PublishAssertionKeysRequest) error {

@@ -20,6 +20,8 @@ type testTrust struct {
 	hold      bool
 	foreign   []*workloadv1.AssertionKey
 	denied    []string
+	version   string
+	taken     string // the version last said to be in use
 	changed   chan struct{}
 }
 
@@ -34,13 +36,20 @@ func (t *testTrust) change(edit func()) {
 	t.changed = make(chan struct{})
 }
 
+// Taken implements Trust.
+func (t *testTrust) Taken(version string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.taken = version
+}
+
 func (t *testTrust) Current() (*workloadv1.TrustState, <-chan struct{}) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.silent {
 		return nil, t.changed
 	}
-	state := &workloadv1.TrustState{Denied: t.denied, AssertionKeys: t.foreign}
+	state := &workloadv1.TrustState{Version: t.version, Denied: t.denied, AssertionKeys: t.foreign}
 	for _, k := range t.own {
 		k = proto.CloneOf(k)
 		k.Held = t.hold

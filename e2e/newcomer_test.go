@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -16,7 +17,7 @@ import (
 // own blocks, on the ports that they name.
 func TestNewcomer(t *testing.T) {
 	blocks := readme(t)
-	for _, mark := range []string{"sh service", "sh setup", "yaml api", "yaml role", "yaml service", "yaml route", "sh validate", "sh run", "sh accounts", "sh try"} {
+	for _, mark := range []string{"sh service", "sh setup", "yaml api", "yaml role", "yaml service", "yaml route", "sh validate", "sh run", "sh accounts", "sh try", "yaml sidecar"} {
 		if blocks[mark] == "" {
 			t.Fatalf("README.md has no block %q", mark)
 		}
@@ -45,7 +46,29 @@ func TestNewcomer(t *testing.T) {
 		insertBelow(t, file, key, blocks[mark])
 	}
 	do("sh validate", "")
-	running := longRunning("sh run")
+	first := newcomerRuns(t, longRunning("sh run"))
+	do("sh accounts", "correct horse battery staple\n")
+	newcomerTries(t, do("sh try", ""))
+	newcomerStops(t, first)
+
+	// The same with a sidecar, which is one more Envoy.
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, file, strings.Replace(string(text), blocks["yaml service"], blocks["yaml sidecar"], 1))
+	do("sh validate", "")
+	second := newcomerRuns(t, longRunning("sh run"))
+	if n := strings.Count(second.Log(), `"msg":"envoy started"`); n != 2 {
+		t.Errorf("%d Envoys were started, want the edge and the sidecar", n)
+	}
+	newcomerTries(t, do("sh try", ""))
+	newcomerStops(t, second)
+}
+
+// newcomerRuns waits until the gate is ready.
+func newcomerRuns(t *testing.T, running *harness.Process) *harness.Process {
+	t.Helper()
 	harness.Eventually(t, 30*time.Second, func() error {
 		if running.Ended() {
 			t.Fatalf("it did not start:\n%s", running.Log())
@@ -55,14 +78,21 @@ func TestNewcomer(t *testing.T) {
 		}
 		return nil
 	})
-	do("sh accounts", "correct horse battery staple\n")
-	said := do("sh try", "")
+	return running
+}
+
+func newcomerTries(t *testing.T, said string) {
+	t.Helper()
 	if !strings.Contains(said, "Hello from behind the gate") {
 		t.Errorf("with a token, the service did not answer:\n%s", said)
 	}
 	if !strings.Contains(said, `"status":401`) {
 		t.Errorf("without a token, the gate opened:\n%s", said)
 	}
+}
+
+func newcomerStops(t *testing.T, running *harness.Process) {
+	t.Helper()
 	running.Interrupt()
 	if !running.Wait(15*time.Second) || running.Command.ProcessState.ExitCode() != 0 {
 		t.Errorf("Ctrl-C: %v\n%s", running.Command.ProcessState, running.Log())

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 
@@ -36,6 +37,7 @@ func (c *Config) complete() {
 	}
 	c.completeRateLimit(dir)
 	c.ControlPlane.SetDefaults(dir)
+	c.completeTrust()
 	conf.Default(&c.Envoy.XDS, c.ControlPlane.Listen)
 	c.Envoy.SetDefaults(dir)
 	c.completeStates()
@@ -88,6 +90,16 @@ func (c *Config) completeSidecars() {
 				Certificate: c.data("identity", string(part)+".crt"), Key: c.data("identity", string(part)+".key"), CA: c.CA(),
 			}
 		}
+	}
+}
+
+// completeTrust lets an authorizer of its own process find the workload CA where
+// that is on the same machine, as the address of the control plane tells.
+func (c *Config) completeTrust() {
+	host, _, err := net.SplitHostPort(c.ControlPlane.Listen)
+	ip := net.ParseIP(host)
+	if c.Gateway.HasSidecars() && err == nil && (host == "localhost" || ip != nil && ip.IsLoopback()) {
+		conf.Default(&c.Authz.Trust, c.ControlPlane.CA.AdminSocket)
 	}
 }
 

@@ -97,7 +97,7 @@ func (s *site) buildAuthz() error {
 	if err != nil {
 		return err
 	}
-	s.behind = append(s.behind, process{string(Authz), a.Run})
+	s.behind = append(s.behind, process{string(Authz), a.Run}, process{"assertion keys", dropOnSignal(a.DropAssertionKeys)})
 	s.missing = append(s.missing, a.Missing)
 	return nil
 }

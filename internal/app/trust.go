@@ -3,6 +3,10 @@ package app
 import (
 	"context"
 	"fmt"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -31,14 +35,55 @@ func (s *site) authzTrust(identity serve.Source) (authz.Trust, error) {
 		return nil, fmt.Errorf("authz.trust: %w", err)
 	}
 	s.behind = append(s.behind, process{"trust", trust.Run})
-	return sharedTrust{trust}, nil
+	return shareTrust(trust), nil
 }
 
-// sharedTrust speaks the authorizer's language.
-type sharedTrust struct{ trust *workload.Trust }
+// sharedTrust speaks the authorizer's language. The trust service hears of a
+// state only once the authorizer has it in use.
+type sharedTrust struct {
+	trust *workload.Trust
+
+	mu      sync.Mutex
+	version string        // in use
+	changed chan struct{} // closed once another one is
+}
+
+func shareTrust(trust *workload.Trust) *sharedTrust {
+	s := &sharedTrust{trust: trust, changed: make(chan struct{})}
+	trust.Use(func(ctx context.Context, m *workload.Members) error { return s.awaitTaken(ctx, m.Version) })
+	return s
+}
+
+// awaitTaken waits until a version is in use.
+func (s *sharedTrust) awaitTaken(ctx context.Context, version string) error {
+	for {
+		s.mu.Lock()
+		taken, changed := s.version == version, s.changed
+		s.mu.Unlock()
+		if taken {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		}
+	}
+}
+
+// Taken implements authz.Trust.
+func (s *sharedTrust) Taken(version string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.version != version {
+		s.version = version
+		close(s.changed)
+		s.changed = make(chan struct{})
+	}
+}
 
 // Current implements authz.Trust.
-func (s sharedTrust) Current() (*workloadv1.TrustState, <-chan struct{}) {
+func (s *sharedTrust) Current() (*workloadv1.TrustState, <-chan struct{}) {
 	members, changed := s.trust.Current()
 	if members == nil {
 		return nil, changed
@@ -53,10 +98,28 @@ func (s sharedTrust) Current() (*workloadv1.TrustState, <-chan struct{}) {
 }
 
 // Publish implements authz.Trust.
-func (s sharedTrust) Publish(ctx context.Context, r *workloadv1.PublishAssertionKeysRequest) error {
+func (s *sharedTrust) Publish(ctx context.Context, r *workloadv1.PublishAssertionKeysRequest) error {
 	var keys []workload.AssertionKey
 	for _, k := range r.GetKeys() {
 		keys = append(keys, workload.AssertionKey{ID: k.GetId(), JWK: k.GetJwk(), ExpiresAt: k.GetExpiresAt().AsTime()})
 	}
 	return s.trust.Publish(ctx, r.GetReplica(), keys)
+}
+
+// dropOnSignal drops the assertion keys at each SIGUSR1, which none but the
+// process's own user and root can send.
+func dropOnSignal(drop func()) func(context.Context) error {
+	return func(ctx context.Context) error {
+		signals := make(chan os.Signal, 1)
+		signal.Notify(signals, syscall.SIGUSR1)
+		defer signal.Stop(signals)
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-signals:
+				drop()
+			}
+		}
+	}
 }

@@ -13,6 +13,8 @@ import (
 type workload struct {
 	name, what string
 	goal       float64
+	// assertionFor is the service that gets an assertion; empty: none does.
+	assertionFor string
 	// tokens gives a round's tokens, one for each Check.
 	tokens func(checks int) ([]string, error)
 }
@@ -29,16 +31,20 @@ func measure(ctx context.Context, s *site, o options) ([]result, error) {
 	var results []result
 	for _, w := range s.workloads() {
 		r := result{workload: w}
+		rule, err := s.rule(w.assertionFor)
+		if err != nil {
+			return nil, err
+		}
 		for n := range o.rounds + 1 {
 			tokens, err := w.tokens(o.checks)
 			if err != nil {
 				return nil, err
 			}
-			ours, err := round(ctx, s.authz, s.rule, tokens)
+			ours, err := round(ctx, s.authz, rule, tokens)
 			if err != nil {
 				return nil, err
 			}
-			empty, err := round(ctx, s.empty, s.rule, tokens)
+			empty, err := round(ctx, s.empty, rule, tokens)
 			if err != nil {
 				return nil, err
 			}

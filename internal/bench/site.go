@@ -32,6 +32,7 @@ const (
 	issuerURL = "https://issuer.example"
 	audience  = "https://orders.example"
 	nodeID    = "spiffe://gatehouse.local/gateway/edge"
+	serviceID = "spiffe://gatehouse.local/service/orders"
 )
 
 // contestant is a Check server that runs as a process of its own.
@@ -46,7 +47,7 @@ type contestant struct {
 type site struct {
 	dir          string
 	signing      *tokentest.Key
-	rule         string
+	private      ed25519.PrivateKey // of rules
 	authz, empty contestant
 	closers      []func()
 }
@@ -75,7 +76,7 @@ func newSite(ctx context.Context, o options) (_ *site, err error) {
 	if err := s.serveFeed(); err != nil {
 		return nil, err
 	}
-	if s.rule, err = s.signRule(); err != nil {
+	if err = s.makeRuleKey(); err != nil {
 		return nil, err
 	}
 	config := filepath.Join(s.dir, "gatehouse.yaml")
@@ -123,32 +124,39 @@ func (s *site) serveKeys() (string, error) {
 	return listener.Addr().String(), nil
 }
 
-// signRule writes rule.pub and returns the route's rule as Envoy would carry it.
-func (s *site) signRule() (string, error) {
+// makeRuleKey also writes rule.pub.
+func (s *site) makeRuleKey() error {
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
-		return "", fmt.Errorf("making the rule key: %w", err)
+		return fmt.Errorf("making the rule key: %w", err)
 	}
+	s.private = private
 	der, err := x509.MarshalPKIXPublicKey(public)
 	if err != nil {
-		return "", fmt.Errorf("encoding the rule key: %w", err)
+		return fmt.Errorf("encoding the rule key: %w", err)
 	}
 	block := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
 	if err := os.WriteFile(filepath.Join(s.dir, "rule.pub"), block, 0o600); err != nil {
-		return "", fmt.Errorf("writing the rule key: %w", err)
+		return fmt.Errorf("writing the rule key: %w", err)
 	}
+	return nil
+}
+
+// rule is the route's as Envoy would carry it, with an assertion for a service
+// or for nobody.
+func (s *site) rule(assertionFor string) (string, error) {
 	rule, err := proto.Marshal(&rulev1.Rule{
 		Route: "orders-list", Service: "orders", NodeIdentities: []string{nodeID},
 		Issuers: []string{issuerURL}, Audience: audience, Scopes: []string{"read:orders"},
 		TokenSources:       []rulev1.TokenSource{rulev1.TokenSource_TOKEN_SOURCE_AUTHORIZATION_BEARER},
-		RevocationMaxAgeMs: 600_000,
+		RevocationMaxAgeMs: 600_000, AssertionAudience: assertionFor,
 	})
 	if err != nil {
 		return "", fmt.Errorf("encoding the rule: %w", err)
 	}
 	signed, err := proto.Marshal(&rulev1.SignedRule{
-		Rule: rule, KeyId: envoy.RuleKeyID(public),
-		Signature: ed25519.Sign(private, append([]byte(envoy.RuleContext), rule...)),
+		Rule: rule, KeyId: envoy.RuleKeyID(s.private.Public().(ed25519.PublicKey)),
+		Signature: ed25519.Sign(s.private, append([]byte(envoy.RuleContext), rule...)),
 	})
 	if err != nil {
 		return "", fmt.Errorf("encoding the signed rule: %w", err)
