@@ -3,6 +3,7 @@ package issuer
 import (
 	"context"
 	"encoding/pem"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -27,13 +28,14 @@ import (
 // What an endpoint does not know is ignored (RFC 6749 §3.1, §3.2), and so is
 // what OpenID Connect Core §15.1 wants to be no error.
 func TestUnknownParametersAreIgnored(t *testing.T) {
-	s := newSite(t)
+	s := deviceSite(t)
 	for _, name := range []string{"x", "display", "claims_locales", "acr_values", "ui_locales", "claims", "audience"} {
 		if q := s.browser().allow("alice", authorization(name, "page")).Query(); q.Get("code") == "" {
 			t.Errorf("authorize with %s: %v", name, q)
 		}
 	}
 	s.pushed(s.push(authorization("x", "y")))
+	s.device("x", "y")
 	for path, body := range map[string]string{
 		pathToken: "grant_type=client_credentials&x=y", pathRevoke: "token=x&x=y", pathIntrospect: "token=x&x=y",
 	} {
@@ -82,6 +84,9 @@ func TestIDTokenOfARefresh(t *testing.T) {
 			if diff := cmp.Diff(first[name], next[name]); diff != "" {
 				t.Errorf("%s: %s", name, diff)
 			}
+		}
+		if access := s.claims(got["access_token"]).Raw(); fmt.Sprint(access["auth_time"]) != fmt.Sprintf("%.0f", first["auth_time"]) {
+			t.Errorf("the access token's auth_time is %v (RFC 9068 §2.2.1)", access["auth_time"])
 		}
 		if next["iat"] != float64(s.clock.now().Unix()) || next["nonce"] != nil {
 			t.Errorf("iat %v, nonce %v", next["iat"], next["nonce"])
@@ -155,6 +160,9 @@ func TestLeavingByPOST(t *testing.T) {
 	page := s.request("POST", login.PathEndSession, request.Encode(), header("Origin", "https://app.example"), header("Sec-Fetch-Site", "cross-site"))
 	if page.StatusCode != http.StatusOK || len(page.Header["Set-Cookie"]) > 0 || !strings.Contains(page.body, `action="`+s.url+login.PathEndSession+`"`) {
 		t.Fatalf("%d %v\n%s", page.StatusCode, page.Header, page.body)
+	}
+	if policy := page.Header.Get("Content-Security-Policy"); !strings.Contains(policy, "form-action "+s.url+login.PathEndSession+" "+afterURI+";") {
+		t.Errorf("the browser would hold the redirect: %q", policy)
 	}
 	if a := b.post(login.PathEndSession, page.fields()); a.StatusCode != http.StatusSeeOther || a.Header.Get("Location") != afterURI+"?state=x" {
 		t.Errorf("%d, to %q", a.StatusCode, a.Header.Get("Location"))

@@ -154,6 +154,9 @@ func TestMetadataMembers(t *testing.T) {
 		known = append(known, endpoint+"_endpoint_auth_methods_supported", endpoint+"_endpoint_auth_signing_alg_values_supported")
 	}
 	bothSites(t, func(d *described) {
+		if media := d.request("GET", pathMetadata, "").Header.Get("Content-Type"); media != "application/json" {
+			d.Errorf("it comes as %q", media)
+		}
 		for name, value := range d.document {
 			if !slices.Contains(known, name) && !strings.HasSuffix(name, "_endpoint") {
 				d.Errorf("%s is advertised, and nobody looks whether it is true", name)

@@ -41,7 +41,7 @@ func (p *Pages) endSessionPage(w http.ResponseWriter, r *http.Request, form Form
 	case err != nil || ours != nil:
 		p.broken(w, r, errors.Join(err, ours))
 	case v.session == nil && r.Method == http.MethodPost && !fromOurPage(r, p.config.Origin):
-		p.comeAgain(w, r, form)
+		p.comeAgain(w, r, form, leaving)
 	case v.session == nil:
 		p.ended(w, r, leaving)
 	case leaving.SessionID == v.session.ID:
@@ -56,14 +56,19 @@ func (p *Pages) endSessionPage(w http.ResponseWriter, r *http.Request, form Form
 // comeAgain has the browser send another site's form once more from a page of
 // ours: it sent no Lax cookies with it, so whether somebody is logged in is not
 // known yet, and the session would live on.
-func (p *Pages) comeAgain(w http.ResponseWriter, r *http.Request, form Form) {
+func (p *Pages) comeAgain(w http.ResponseWriter, r *http.Request, form Form, leaving Leaving) {
 	fields := url.Values{}
 	for _, name := range leavingParameters {
 		if value := form(name); value != "" {
 			fields.Set(name, value)
 		}
 	}
-	p.Leave(w, r, Return{Location: p.config.Origin + PathEndSession, Fields: fields})
+	to := Return{Location: p.config.Origin + PathEndSession, Fields: fields}
+	targets := formAction(to.Location)
+	if leaving.Location != "" {
+		targets += " " + formAction(leaving.Location)
+	}
+	p.post(w, r, to, targets)
 }
 
 func (p *Pages) showEnd(w http.ResponseWriter, r *http.Request, form Form, v visitor, leaving Leaving) {

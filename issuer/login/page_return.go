@@ -35,12 +35,18 @@ func (p *Pages) Leave(w http.ResponseWriter, r *http.Request, to Return) {
 		see(w, to.Location)
 		return
 	}
+	p.post(w, r, to, formAction(to.Location))
+}
+
+// post has the browser post a form. targets are where that may lead, for
+// browsers hold the redirects after a form to form-action as well.
+func (p *Pages) post(w http.ResponseWriter, r *http.Request, to Return, targets string) {
 	say := p.views.words(r, "")
 	data := view{words: say, Title: say.Say("return.title"), Action: template.URL(to.Location), Script: template.JS(submitReturn), Destination: say.destination(to.Location)}
 	for _, name := range slices.Sorted(maps.Keys(to.Fields)) {
 		data.Hidden = append(data.Hidden, hidden{name, to.Fields.Get(name)})
 	}
-	policy := p.views.sources + "; script-src " + submitSource + "; form-action " + formAction(to.Location)
+	policy := p.views.sources + "; script-src " + submitSource + "; form-action " + targets
 	if err := p.views.write(w, http.StatusOK, "return", data, policy); err != nil {
 		p.broken(w, r, err)
 	}
