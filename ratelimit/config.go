@@ -40,8 +40,9 @@ type Config struct {
 	// The plans of people by their roles; the first role of the token, in its
 	// order, that is here counts, where the token names no plan. Default: none.
 	RolePlans map[string]string `yaml:"role_plans"`
-	// How many counters are kept in this process, at about 300 bytes each; beyond
-	// it, the one unused for longest is forgotten. Default: 200000.
+	// How many counters of callers are kept in this process, and how many of
+	// addresses, at about 300 bytes each; beyond it, the one unused for longest is
+	// forgotten. Default: 200000.
 	MaxCounters int `yaml:"max_counters"`
 	// The Redis that the services of several gateways count in. Default: none,
 	// counters are in this process and begin anew with it.

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse.dev/gatehouse/envoy"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -211,6 +213,32 @@ func TestMemoryForgets(t *testing.T) {
 	}
 	if counters, forgotten := c.counters.(*Memory).figures(); counters != 3 || forgotten != 1 {
 		t.Errorf("%d counters, %d forgotten", counters, forgotten)
+	}
+}
+
+// Whoever comes from many addresses, which takes no token, forgets no caller's
+// quota.
+func TestAddressesForgetNoCaller(t *testing.T) {
+	m, now := NewMemory(3), time.Now()
+	quota := Demand{Key: keyOf(byClient, "a", "issuer") + "day/2026-02-28", Limit: 10, Begin: now, End: now.Add(time.Hour)}
+	rate := Rate{Requests: 1, Per: time.Hour, Burst: 1}
+	take := func(d Demand) Outcome {
+		outcomes, err := m.Take(t.Context(), now, []Demand{d})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return outcomes[0]
+	}
+	take(quota)
+	for i := range 20 {
+		limit := envoy.Limit{By: envoy.ByAddress, Scope: envoy.EveryRoute}
+		take(rate.demand(keyOf(limit.By, fmt.Sprintf("2001:db8:%x::/64", i), ""), "shared-gateway-address", limit.Scope))
+	}
+	if got := take(quota); got.Remaining != 8 {
+		t.Errorf("%d of 10 remain after two requests", got.Remaining)
+	}
+	if counters, _ := m.figures(); counters != 4 {
+		t.Errorf("%d counters are kept, not 3 of addresses and the caller's", counters)
 	}
 }
 

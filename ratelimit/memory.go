@@ -6,23 +6,36 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"gatehouse.dev/gatehouse/envoy"
 )
 
-// Memory keeps counters in this process, at most a number of them: the one that
-// was unused for longest is forgotten first. Only requests that were let in
-// reach it, so whoever makes up tokens makes nobody forgotten.
+// Memory keeps counters in this process, at most a number of callers' and as
+// many of addresses: the one that was unused for longest is forgotten first.
+// Callers are those that were let in, so whoever makes up tokens makes nobody
+// forgotten; nor does whoever has many addresses, which are counted on public
+// paths, too.
 type Memory struct {
 	max int
 
-	mu      sync.Mutex
-	entries map[string]*list.Element
-	order   *list.List // the last used first
-	evicted int64
+	mu        sync.Mutex
+	entries   map[string]*list.Element
+	callers   *list.List // the last used first
+	addresses *list.List
+	evicted   int64
 }
 
 // NewMemory keeps at most max counters.
 func NewMemory(max int) *Memory {
-	return &Memory{max: max, entries: map[string]*list.Element{}, order: list.New()}
+	return &Memory{max: max, entries: map[string]*list.Element{}, callers: list.New(), addresses: list.New()}
+}
+
+// order is the list that a counter is in.
+func (m *Memory) order(key string) *list.List {
+	if strings.HasPrefix(key, envoy.ByAddress+"/") {
+		return m.addresses
+	}
+	return m.callers
 }
 
 // Take implements Counters; it never fails.
@@ -62,12 +75,13 @@ func (m *Memory) stored(key string) Stored {
 
 func (m *Memory) count(d *Demand, now time.Time) {
 	e, ok := m.entries[d.Key]
+	order := m.order(d.Key)
 	if !ok {
-		m.forget()
-		e = m.order.PushFront(&Stored{Key: d.Key})
+		m.forget(order)
+		e = order.PushFront(&Stored{Key: d.Key})
 		m.entries[d.Key] = e
 	}
-	m.order.MoveToFront(e)
+	order.MoveToFront(e)
 	stored := e.Value.(*Stored)
 	if d.isQuota() {
 		stored.A, stored.B = stored.A+1, d.Limit
@@ -78,10 +92,10 @@ func (m *Memory) count(d *Demand, now time.Time) {
 }
 
 // forget makes room for one more.
-func (m *Memory) forget() {
-	for len(m.entries) >= m.max {
-		last := m.order.Back()
-		m.order.Remove(last)
+func (m *Memory) forget(order *list.List) {
+	for order.Len() >= m.max {
+		last := order.Back()
+		order.Remove(last)
 		delete(m.entries, last.Value.(*Stored).Key)
 		m.evicted++
 	}
@@ -91,9 +105,11 @@ func (m *Memory) forget() {
 func (m *Memory) List(_ context.Context, _ time.Time, prefix string, max int) (found []Stored, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for e := m.order.Front(); e != nil && len(found) < max; e = e.Next() {
-		if s := e.Value.(*Stored); strings.HasPrefix(s.Key, prefix) {
-			found = append(found, *s)
+	for _, order := range []*list.List{m.callers, m.addresses} {
+		for e := order.Front(); e != nil && len(found) < max; e = e.Next() {
+			if s := e.Value.(*Stored); strings.HasPrefix(s.Key, prefix) {
+				found = append(found, *s)
+			}
 		}
 	}
 	return found, nil
