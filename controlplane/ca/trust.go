@@ -22,8 +22,11 @@ const (
 	comeBack = 10 * time.Second
 	// holdAtMost is how long one watcher may keep a key from signing.
 	holdAtMost = 2 * time.Minute
-	// maxWatchers bounds the memory.
+	// maxWatchers bounds the memory, and maxOfOne what one id may have of it: a
+	// service's replicas share one, and none that was taken over may leave the
+	// others without.
 	maxWatchers = 20000
+	maxOfOne    = 2000
 )
 
 // trust is what everybody knows of each other, and who has taken it into use.
@@ -38,6 +41,7 @@ type trust struct {
 	state    *workloadv1.TrustState // never changed, only replaced
 	changed  chan struct{}
 	watchers map[*watcher]bool
+	count    map[string]int // of them, by id
 	leavers  []leaver
 }
 
@@ -59,7 +63,7 @@ type leaver struct {
 func newTrust(trustDomain string, authority *Authority, store *store, logger *slog.Logger, now func() time.Time) (*trust, error) {
 	t := &trust{
 		trustDomain: trustDomain, authority: authority, store: store, logger: logger, now: now,
-		changed: make(chan struct{}), watchers: map[*watcher]bool{},
+		changed: make(chan struct{}), watchers: map[*watcher]bool{}, count: map[string]int{},
 	}
 	ids, err := store.watchers()
 	if err != nil {

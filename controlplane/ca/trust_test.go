@@ -262,6 +262,31 @@ func TestRevokeAndAllow(t *testing.T) {
 	r.enrol(orders)
 }
 
+// One workload cannot take the places of all who watch.
+func TestWatchersOfOneAreBounded(t *testing.T) {
+	r := newRig(t)
+	var first *watcher
+	for i := range maxOfOne {
+		w, err := r.trust.join(orders)
+		if err != nil {
+			t.Fatalf("watcher %d: %v", i, err)
+		}
+		if first == nil {
+			first = w
+		}
+	}
+	if _, err := r.trust.join(orders); err == nil {
+		t.Error("one more of the same id watches")
+	}
+	if _, err := r.trust.join(other); err != nil {
+		t.Errorf("another id does not: %v", err)
+	}
+	r.trust.leave(first, false)
+	if _, err := r.trust.join(orders); err != nil {
+		t.Errorf("one that left makes no room: %v", err)
+	}
+}
+
 // Who is allowed again begins anew: what was stolen before the revocation, a
 // certificate that could still be renewed or a join token that nobody used,
 // stays worthless.

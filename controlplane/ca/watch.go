@@ -102,11 +102,15 @@ func (t *trust) join(id string) (*watcher, error) {
 	if len(t.watchers) >= maxWatchers {
 		return nil, fmt.Errorf("%d watch already", len(t.watchers))
 	}
+	if t.count[id] >= maxOfOne {
+		return nil, fmt.Errorf("%d watch as %s already", t.count[id], id)
+	}
 	if err := t.store.watches(id, true); err != nil {
 		return nil, err
 	}
 	w := &watcher{id: id}
 	t.watchers[w] = true
+	t.count[id]++
 	if at := slices.IndexFunc(t.leavers, func(l leaver) bool { return l.id == id }); at >= 0 {
 		t.leavers = slices.Delete(t.leavers, at, at+1)
 	}
@@ -119,14 +123,12 @@ func (t *trust) leave(w *watcher, ours bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.watchers, w)
+	if t.count[w.id]--; t.count[w.id] == 0 {
+		delete(t.count, w.id)
+	}
 	t.forgetLeavers()
 	t.leavers = append(t.leavers, leaver{id: w.id, uses: w.uses, until: t.now().Add(comeBack)})
-	for other := range t.watchers {
-		if other.id == w.id {
-			return
-		}
-	}
-	if ours {
+	if ours || t.count[w.id] > 0 {
 		return
 	}
 	if err := t.store.watches(w.id, false); err != nil {
