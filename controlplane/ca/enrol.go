@@ -128,6 +128,7 @@ func (s *Server) refused(ctx context.Context, what string, err error) error {
 		address = p.Addr.String()
 	}
 	if _, ours := errors.AsType[refusal](err); ours {
+		s.metrics.refused.WithLabelValues(what).Inc()
 		s.logger.Warn("refused an "+what, "reason", err.Error(), "peer", address)
 		return status.Error(codes.PermissionDenied, "refused")
 	}

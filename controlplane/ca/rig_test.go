@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
@@ -38,10 +39,11 @@ const (
 // rig is a CA that runs, with a clock to turn and a log to read.
 type rig struct {
 	*Server
-	t      *testing.T
-	config Config
-	log    *journal
-	stop   func()
+	t        *testing.T
+	config   Config
+	log      *journal
+	registry *prometheus.Registry
+	stop     func()
 
 	mu    sync.Mutex
 	clock time.Time
@@ -104,7 +106,7 @@ func (r *rig) advance(d time.Duration) {
 // start runs the server until stop, which waits for its end.
 func (r *rig) start() {
 	r.t.Helper()
-	s, err := New(r.config, Deps{Logger: slog.New(slog.NewTextHandler(r.log, nil)), Now: r.now})
+	s, err := New(r.config, Deps{Logger: slog.New(slog.NewTextHandler(r.log, nil)), Now: r.now, Registerer: r.metrics()})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -129,6 +131,12 @@ func (r *rig) start() {
 			runtime.Gosched()
 		}
 	}
+}
+
+// metrics are a new registry for a new server.
+func (r *rig) metrics() *prometheus.Registry {
+	r.registry = prometheus.NewRegistry()
+	return r.registry
 }
 
 func (r *rig) restart() {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
@@ -26,6 +27,8 @@ type Deps struct {
 	Logger *slog.Logger
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
+	// Registerer takes the metrics; nil: a new registry.
+	Registerer prometheus.Registerer
 }
 
 // Server is the workload CA: it enrols and renews workloads, and tells all of
@@ -37,6 +40,7 @@ type Server struct {
 	trust     *trust
 	own       *own
 	addresses *addresses
+	metrics   *metrics
 	logger    *slog.Logger
 	now       func() time.Time
 	stopping  chan struct{} // closed when streams must end
@@ -55,6 +59,9 @@ func New(config Config, deps Deps) (*Server, error) {
 	if deps.Now == nil {
 		deps.Now = time.Now
 	}
+	if deps.Registerer == nil {
+		deps.Registerer = prometheus.NewRegistry()
+	}
 	authority, err := OpenConfigured(config, deps.Now, deps.Logger)
 	if err != nil {
 		return nil, err
@@ -65,11 +72,14 @@ func New(config Config, deps Deps) (*Server, error) {
 	}
 	s := &Server{
 		config: config, authority: authority, store: store, logger: deps.Logger, now: deps.Now,
-		addresses: newAddresses(deps.Now), stopping: make(chan struct{}),
+		addresses: newAddresses(deps.Now), metrics: newMetrics(), stopping: make(chan struct{}),
 	}
 	s.stop = sync.OnceFunc(func() { close(s.stopping) })
 	if s.trust, err = newTrust(config.TrustDomain, authority, store, deps.Logger, deps.Now); err == nil {
 		s.own, err = newOwn(s, envoy.ControlPlaneIdentity(config.TrustDomain))
+	}
+	if err == nil {
+		err = s.register(deps.Registerer)
 	}
 	if err != nil {
 		store.close()
@@ -234,6 +244,7 @@ func (s *Server) issue(ctx context.Context, id ID, request *x509.CertificateRequ
 	if err := keep(row); err != nil {
 		return nil, err
 	}
+	s.metrics.issued.Inc()
 	s.logger.Info("issued a certificate", "spiffe_id", row.ID, "serial", row.Serial, "not_after", row.NotAfter)
 	return chain, nil
 }

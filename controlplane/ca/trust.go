@@ -204,6 +204,13 @@ func has(state *workloadv1.TrustState, key string) bool {
 	return slices.ContainsFunc(state.GetAssertionKeys(), func(k *workloadv1.AssertionKey) bool { return k.GetId() == key })
 }
 
+// watching is how many streams there are.
+func (t *trust) watching() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.watchers)
+}
+
 // behind are those who watch and do not use the present state.
 func (t *trust) behind() (ids []string) {
 	t.mu.Lock()

@@ -120,7 +120,8 @@ func (s *site) buildRateLimit() error {
 }
 
 func (s *site) buildControlPlane() (*controlplane.Server, error) {
-	authority, err := ca.New(s.config.ControlPlane.CA, ca.Deps{Logger: s.log(ControlPlane), Now: time.Now})
+	registry := newRegistry() // one, for one telemetry address
+	authority, err := ca.New(s.config.ControlPlane.CA, ca.Deps{Logger: s.log(ControlPlane), Now: time.Now, Registerer: registry})
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +130,7 @@ func (s *site) buildControlPlane() (*controlplane.Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, authority.Close())
 	}
-	c, err := controlplane.New(s.config.ControlPlane, s.config.Gateway, controlplane.Deps{Logger: s.log(ControlPlane), Registerer: newRegistry(), Now: time.Now, CA: authority, Identity: identity})
+	c, err := controlplane.New(s.config.ControlPlane, s.config.Gateway, controlplane.Deps{Logger: s.log(ControlPlane), Registerer: registry, Now: time.Now, CA: authority, Identity: identity})
 	if err != nil {
 		return nil, errors.Join(err, authority.Close())
 	}
