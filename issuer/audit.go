@@ -69,7 +69,8 @@ func (a *audit) refused(ctx context.Context, endpoint string, f *failure) {
 var entered = map[string]bool{"token": true, "revoke": true, "introspect": true, "register": true, "par": true, "device": true}
 
 // enterRefusal enters a refusal under the client that the request named. Who
-// failed to prove to be that client, or named none, is a stranger.
+// did not prove to be that client, or named none, is a stranger: the name of a
+// public client is anybody's to write.
 func (a *audit) enterRefusal(ctx context.Context, endpoint string, f *failure) {
 	// A device that waits is told so every few seconds.
 	if !entered[endpoint] || f.code == codeAuthorizationPending || f.code == codeSlowDown {
@@ -79,7 +80,7 @@ func (a *audit) enterRefusal(ctx context.Context, endpoint string, f *failure) {
 	e := store.Event{
 		Name: endpoint + ".refuse", Result: store.Failure, Reason: f.code + ": " + f.description, Client: c.client, Address: c.address,
 	}
-	if c.client == "" || f.code == codeInvalidClient {
+	if !c.proven {
 		a.journal.RecordStranger(e)
 		return
 	}

@@ -63,3 +63,26 @@ func TestRequestsAreEntered(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Whoever writes the name of a public client fills the audit log no more than
+// other strangers do; a client that proved itself is entered each time.
+func TestPublicNamesDoNotFillTheAuditLog(t *testing.T) {
+	const tries = 700 // more than strangers may at once
+	s := newSite(t)
+	const wrong = "grant_type=refresh_token&refresh_token=none"
+	for range tries {
+		s.oauthError(s.request("POST", pathToken, wrong+"&client_id=spa"), 400, codeInvalidGrant)
+	}
+	if n := len(s.events(store.EventQuery{Name: "token.refuse", Client: "spa"})); n == 0 || n > 600 {
+		t.Errorf("%d of %d refusals were entered", n, tries)
+	}
+	if len(s.events(store.EventQuery{Name: "audit.suppressed"})) == 0 {
+		t.Error("it is not told that some are missing")
+	}
+	for range 10 {
+		s.oauthError(s.request("POST", pathToken, wrong, basic("web", webSecret)), 400, codeInvalidGrant)
+	}
+	if n := len(s.events(store.EventQuery{Name: "token.refuse", Client: "web"})); n != 10 {
+		t.Errorf("%d of 10 refusals of a proven client were entered", n)
+	}
+}

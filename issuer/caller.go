@@ -11,9 +11,10 @@ import (
 // caller is what is known of who sent a request, for the audit.
 type caller struct {
 	address string
-	// client is the registered client that the request names; whether it
-	// proved to be it is told by whether its authentication failed.
+	// client is the registered client that the request names.
 	client string
+	// proven tells that it proved to be it; public clients cannot.
+	proven bool
 }
 
 type callerKey struct{}

@@ -212,7 +212,7 @@ func (s *server) manage(w http.ResponseWriter, r *http.Request) error {
 	if err != nil || c.Registration == nil || c.Disabled || !c.Registration.Token.Matches(bearer) {
 		return badBearer(errors.New("no such client with this registration access token"))
 	}
-	callerOf(r.Context()).client = c.ID
+	callerOf(r.Context()).client, callerOf(r.Context()).proven = c.ID, true
 	switch r.Method {
 	case http.MethodPut:
 		return s.reregister(w, r, c, token)
