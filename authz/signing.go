@@ -206,9 +206,7 @@ func (s *signing) learn(state *workloadv1.TrustState) {
 		denied[id] = true
 	}
 	s.denied.Store(&denied)
-	if state != nil {
-		s.trust.Taken(state.GetVersion())
-	}
+	s.trust.Taken(state.GetVersion())
 }
 
 // jwks are all that verify, as a JWK Set (RFC 7517 §5).

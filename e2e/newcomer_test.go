@@ -33,20 +33,20 @@ func TestNewcomer(t *testing.T) {
 		}
 		return out.Stdout + out.Stderr
 	}
-	longRunning := func(mark string) *harness.Process {
+	longRunning := func(mark, name string) *harness.Process {
 		command := exec.Command("bash", "-eu", "-c", execLast(blocks[mark]))
 		command.Env = append(command.Environ(), environment)
-		return f.Launch(t, strings.ReplaceAll(mark, " ", "-"), command)
+		return f.Launch(t, name, command)
 	}
 
-	t.Cleanup(longRunning("sh service").Kill)
+	t.Cleanup(longRunning("sh service", "service").Kill)
 	do("sh setup", "")
 	file := filepath.Join(f.Dir, "mygate", "gatehouse.yaml")
 	for mark, key := range map[string]string{"yaml api": "apis", "yaml role": "roles", "yaml service": "services", "yaml route": "routes"} {
 		insertBelow(t, file, key, blocks[mark])
 	}
 	do("sh validate", "")
-	first := newcomerRuns(t, longRunning("sh run"))
+	first := newcomerRuns(t, longRunning("sh run", "run"))
 	do("sh accounts", "correct horse battery staple\n")
 	newcomerTries(t, do("sh try", ""))
 	newcomerStops(t, first)
@@ -58,7 +58,7 @@ func TestNewcomer(t *testing.T) {
 	}
 	write(t, file, strings.Replace(string(text), blocks["yaml service"], blocks["yaml sidecar"], 1))
 	do("sh validate", "")
-	second := newcomerRuns(t, longRunning("sh run"))
+	second := newcomerRuns(t, longRunning("sh run", "run-again"))
 	if n := strings.Count(second.Log(), `"msg":"envoy started"`); n != 2 {
 		t.Errorf("%d Envoys were started, want the edge and the sidecar", n)
 	}
