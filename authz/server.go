@@ -75,7 +75,17 @@ type Server struct {
 	idPrefix string
 	ids      atomic.Uint64
 	draining atomic.Bool
+	grace    time.Duration
 }
+
+const (
+	// startGrace is how long connections wait at the start for an authorizer that
+	// is not ready. So one that was restarted faster than Envoys notice that it
+	// was away refuses nothing.
+	startGrace = 2 * time.Second
+	// startPoll is how often it looks whether it is.
+	startPoll = 10 * time.Millisecond
+)
 
 // New reads the rule keys, the policies and the certificates that a valid
 // config names; it opens no connection and starts nothing.
@@ -86,7 +96,7 @@ func New(config Config, deps Deps) (*Server, error) {
 	registry := prometheus.NewRegistry()
 	s := &Server{
 		config: config, metrics: newMetrics(),
-		logger: deps.Logger, now: deps.Now, gatherer: registry,
+		logger: deps.Logger, now: deps.Now, gatherer: registry, grace: startGrace,
 	}
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
@@ -177,7 +187,10 @@ func (s *Server) serve(ctx context.Context, listener, telemetry net.Listener) er
 	s.issuers.run(background, support)
 
 	front, ctx := errgroup.WithContext(ctx)
-	front.Go(func() error { return serve.GRPC(ctx, listener, s.grpcServer()) })
+	front.Go(func() error {
+		s.awaitReady(ctx)
+		return serve.GRPC(ctx, listener, s.grpcServer())
+	})
 	front.Go(func() error { return serve.HTTP(ctx, telemetry, s.telemetry()) })
 	front.Go(func() error {
 		select {
@@ -191,6 +204,24 @@ func (s *Server) serve(ctx context.Context, listener, telemetry net.Listener) er
 	err := front.Wait()
 	stop()
 	return errors.Join(support.Wait(), err)
+}
+
+// awaitReady waits until nothing is missing, for no longer than the grace:
+// whoever asks then hears what is.
+func (s *Server) awaitReady(ctx context.Context) {
+	late := time.NewTimer(s.grace)
+	defer late.Stop()
+	poll := time.NewTicker(startPoll)
+	defer poll.Stop()
+	for len(s.Missing()) > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-late.C:
+			return
+		case <-poll.C:
+		}
+	}
 }
 
 // telemetry also has the public keys that assertions are verified with, for

@@ -91,6 +91,7 @@ func (w *world) start() {
 	if w.server, err = New(w.config, Deps{Logger: logger, Registerer: w.registry, Now: w.now, Trust: w.trust}); err != nil {
 		w.Fatal(err)
 	}
+	w.server.grace = 0
 	listener, err := serve.Listen(w.config.Listen)
 	if err != nil {
 		w.Fatal(err)

@@ -25,6 +25,8 @@ const (
 	checkTimeout = time.Second
 	// authzConnect bounds the connection to an authorizer, which is near.
 	authzConnect = 250 * time.Millisecond
+	// retryPause is, at most, before another authorizer is asked.
+	retryPause = 5 * time.Millisecond
 	// maxDenial bounds the body of a denial, in bytes.
 	maxDenial = 16 << 10
 )
@@ -47,9 +49,11 @@ func checkFilter(credential ...string) *authzv3.ExtAuthz {
 	return &authzv3.ExtAuthz{
 		Services: &authzv3.ExtAuthz_GrpcService{GrpcService: &corev3.GrpcService{
 			TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{
-				ClusterName: authzCluster, RetryPolicy: checkRetry(),
+				ClusterName: authzCluster,
 			}},
-			Timeout: seconds(checkTimeout),
+			// Not EnvoyGrpc's own, which is for xDS streams alone.
+			RetryPolicy: checkRetry(),
+			Timeout:     seconds(checkTimeout),
 		}},
 		TransportApiVersion:            corev3.ApiVersion_V3,
 		FailureModeAllow:               false,
@@ -80,6 +84,8 @@ func checkRetry() *corev3.RetryPolicy {
 	return &corev3.RetryPolicy{
 		RetryOn:    "connect-failure,refused-stream,reset-before-request",
 		NumRetries: number(1),
+		// Envoy takes the longest pause for the time that one try may take, too.
+		RetryBackOff: &corev3.BackoffStrategy{BaseInterval: seconds(retryPause), MaxInterval: seconds(checkTimeout)},
 		RetryHostPredicate: []*corev3.RetryPolicy_RetryHostPredicate{{
 			Name:       "envoy.retry_host_predicates.previous_hosts",
 			ConfigType: &corev3.RetryPolicy_RetryHostPredicate_TypedConfig{TypedConfig: pack(&previousv3.PreviousHostsPredicate{})},
@@ -113,6 +119,8 @@ func (in *Inputs) authorizers(group string) *clusterv3.Cluster {
 		UnhealthyThreshold: number(1), HealthyThreshold: number(1),
 		HealthChecker: &corev3.HealthCheck_GrpcHealthCheck_{GrpcHealthCheck: &corev3.HealthCheck_GrpcHealthCheck{}},
 	}}
+	// One try more a request, at most: many at once where an authorizer goes away.
+	cluster.CircuitBreakers.Thresholds[0].MaxRetries = number(maxPerService)
 	from := in.authzOf(group)
 	addresses := make([]*corev3.Address, len(from))
 	for i, a := range from {

@@ -59,12 +59,15 @@ func (in *Inputs) toIssuer() *clusterv3.Cluster {
 	return cluster
 }
 
+// toSidecar begins the names of the clusters that lead to sidecars.
+const toSidecar = "sidecar/"
+
 // wayTo is the cluster by which others reach a service. The way to its sidecar
 // has another name, so that a route changes over together with its rule: the
 // one leads to a demand for the assertion that the other makes.
 func (g *Gateway) wayTo(service string) string {
 	if g.Services[service].inbound() {
-		return "sidecar/" + service
+		return toSidecar + service
 	}
 	return serviceCluster(service)
 }

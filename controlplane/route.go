@@ -174,10 +174,24 @@ func everything() *routev3.RouteMatch {
 }
 
 func forward(cluster string, timeout time.Duration) *routev3.Route_Route {
-	return &routev3.Route_Route{Route: &routev3.RouteAction{
+	action := &routev3.RouteAction{
 		ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: cluster},
 		Timeout:          seconds(timeout),
-	}}
+	}
+	if strings.HasPrefix(cluster, toSidecar) {
+		action.RetryPolicy = onceUntaken()
+	}
+	return &routev3.Route_Route{Route: action}
+}
+
+// onceUntaken sends a request again that a sidecar has taken nothing of (RFC
+// 9113 §8.7), whatever its method: so one that ends while another has started on
+// its address loses none.
+func onceUntaken() *routev3.RetryPolicy {
+	return &routev3.RetryPolicy{
+		RetryOn: "connect-failure,refused-stream", NumRetries: number(1),
+		RetryBackOff: &routev3.RetryPolicy_RetryBackOff{BaseInterval: seconds(retryPause), MaxInterval: seconds(retryPause)},
+	}
 }
 
 // refuse answers with a problem document (RFC 9457); a gRPC client gets the

@@ -21,6 +21,8 @@ const (
 	// drainTime is how long clients may take to leave once Envoy drains, and
 	// killAfter how long it may take to end after that.
 	drainTime = 5 * time.Second
+	// lastTime is for connections that came before the last listener closed.
+	lastTime  = time.Second
 	killAfter = 10 * time.Second
 )
 
@@ -119,7 +121,7 @@ func (p *Process) supervise(ctx context.Context, command *exec.Cmd) error {
 
 // stop lets clients leave, then ends Envoy, at the latest by force.
 func (p *Process) stop(process *os.Process, ended <-chan error) error {
-	if err := p.drain(ended); err != nil {
+	if err := p.drain(); err != nil {
 		p.logger.Warn("envoy could not be drained", "error", err)
 	}
 	process.Signal(syscall.SIGTERM)
@@ -131,12 +133,24 @@ func (p *Process) stop(process *os.Process, ended <-chan error) error {
 }
 
 // drain asks Envoy to turn clients away and waits until they have left, within
-// drainTime.
-func (p *Process) drain(ended <-chan error) error {
+// drainTime. Until then it takes connections, for nobody else may; then no more,
+// and those that came last are waited for.
+func (p *Process) drain() error {
 	if err := p.post("/drain_listeners?graceful&skip_exit"); err != nil {
 		return err
 	}
-	deadline := time.After(drainTime)
+	if err := p.awaitIdle(drainTime); err != nil {
+		return err
+	}
+	if err := p.post("/drain_listeners"); err != nil {
+		return err
+	}
+	return p.awaitIdle(lastTime)
+}
+
+// awaitIdle waits until no client is connected, for so long at most.
+func (p *Process) awaitIdle(atMost time.Duration) error {
+	deadline := time.After(atMost)
 	poll := time.NewTicker(100 * time.Millisecond)
 	defer poll.Stop()
 	for {

@@ -226,7 +226,7 @@ func (m *member) call(w http.ResponseWriter, r *http.Request) {
 	io.WriteString(w, answer.Body)
 }
 
-// callGRPC answers with the status of the call.
+// callGRPC answers with the code of the call: 502 where it is not OK.
 func (m *member) callGRPC(w http.ResponseWriter, r *http.Request) {
 	conn, err := m.outbound.Dial(r.URL.Query().Get("to"))
 	if err != nil {
@@ -236,7 +236,11 @@ func (m *member) callGRPC(w http.ResponseWriter, r *http.Request) {
 	defer conn.Close()
 	m.heard.Add(1)
 	_, err = grpc_health_v1.NewHealthClient(conn).Check(narrowed(r), &grpc_health_v1.HealthCheckRequest{})
-	answerJSON(w, http.StatusOK, status.Code(err).String())
+	code := http.StatusOK
+	if err != nil {
+		code = http.StatusBadGateway
+	}
+	answerJSON(w, code, status.Code(err).String())
 }
 
 func narrowed(r *http.Request) context.Context {

@@ -1,13 +1,8 @@
 package harness
 
 import (
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
-	"os"
 	"sync"
 	"testing"
-	"time"
 
 	"gatehouse.dev/gatehouse/envoy"
 )
@@ -134,29 +129,4 @@ func (m *Mesh) StartParts(t testing.TB) {
 // Address is where others reach a service's sidecar.
 func (m *Mesh) Address(service string) string {
 	return m.written().Text("gateway.services." + service + ".sidecar.address")
-}
-
-// LiveTLS trusts, at each handshake, the CA's roots of that moment.
-func (s *System) LiveTLS(t testing.TB) *tls.Config {
-	t.Helper()
-	return &tls.Config{
-		ServerName:         "localhost",
-		InsecureSkipVerify: true, // VerifyConnection does it
-		VerifyConnection: func(state tls.ConnectionState) error {
-			text, err := os.ReadFile(s.CAPath())
-			if err != nil {
-				return err
-			}
-			roots := x509.NewCertPool()
-			if !roots.AppendCertsFromPEM(text) {
-				return errors.New("there are no roots")
-			}
-			between := x509.NewCertPool()
-			for _, c := range state.PeerCertificates[1:] {
-				between.AddCert(c)
-			}
-			_, err = state.PeerCertificates[0].Verify(x509.VerifyOptions{DNSName: state.ServerName, Roots: roots, Intermediates: between, CurrentTime: time.Now()})
-			return err
-		},
-	}
 }

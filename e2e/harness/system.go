@@ -41,6 +41,8 @@ type System struct {
 	*Folder
 	// Services behind the gate.
 	Orders, Profile, GRPC *Service
+	// PublicCA is CAPath, where Options.Configure sets it.
+	PublicCA string
 
 	config      atomic.Pointer[Config]
 	authorizers int
@@ -191,10 +193,16 @@ func (s *System) trustCA(t testing.TB) {
 	t.Cleanup(s.transport.CloseIdleConnections)
 }
 
-// CAPath is the certificate of the development CA.
-func (s *System) CAPath() string { return filepath.Join(s.Dir, "data", "ca", "ca.crt") }
+// CAPath is the certificate of the CA that the gate's own certificate is by: the
+// development CA, as a rule.
+func (s *System) CAPath() string {
+	if s.PublicCA != "" {
+		return s.PublicCA
+	}
+	return filepath.Join(s.Dir, "data", "ca", "ca.crt")
+}
 
-// TLS trusts the development CA.
+// TLS trusts the CA of CAPath.
 func (s *System) TLS(t testing.TB) *tls.Config {
 	t.Helper()
 	return Trust(t, s.CAPath())
