@@ -44,6 +44,9 @@ func (s *Server) decide(ctx context.Context, in *authv3.CheckRequest, d *decisio
 	if err != nil {
 		return nil, err
 	}
+	if d.rule.lease > 0 {
+		set = append(set, streamEnd(d.rule.lease, d.claims.ExpiresAt().Sub(s.now())))
+	}
 	d.verdict = allowed
 	return admit(set, remove), nil
 }

@@ -1,6 +1,9 @@
 package authz
 
 import (
+	"strconv"
+	"time"
+
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc/codes"
@@ -61,6 +64,13 @@ func claimHeaders(claims *token.Claims, actors []string) (set []*corev3.HeaderVa
 		}
 	}
 	return set, remove, nil
+}
+
+// streamEnd has Envoy end a stream with its token, or with the route's lease
+// where that is sooner. 0 would mean no end at all.
+func streamEnd(lease, life time.Duration) *corev3.HeaderValueOption {
+	left := max(min(lease, life).Milliseconds(), 1)
+	return header(envoy.StreamDurationHeader, strconv.FormatInt(left, 10))
 }
 
 // header replaces what is there: the API's own default appends.

@@ -31,9 +31,10 @@ type rule struct {
 	fromProof     bool
 	policy        string
 	maxAge        time.Duration
-	assertionFor  string   // whom an assertion is made for; empty: nobody
-	peers         []string // who may be the TLS peer; empty: anybody
-	acting        string   // the service that calls out; empty: none does
+	assertionFor  string        // whom an assertion is made for; empty: nobody
+	peers         []string      // who may be the TLS peer; empty: anybody
+	acting        string        // the service that calls out; empty: none does
+	lease         time.Duration // how long a response may go on; 0: no stream
 
 	// origins are the gateway's, for DPoP proofs; bindings are what a token must
 	// have one of; peerCertificate: the TLS peer's certificate proves its tokens.
@@ -63,14 +64,14 @@ func parseRule(signed []byte, domain string) (*rule, error) {
 	return r, errors.Join(
 		named("route", r.route), named("service", r.service), named("audience", r.audience),
 		listed("node_identities", r.nodes), listed("issuers", r.issuers),
-		r.readSources(message.GetTokenSources()), r.readMaxAge(message.GetRevocationMaxAgeMs()), r.checkScopes(),
+		r.readSources(message.GetTokenSources()), r.readMaxAge(message.GetRevocationMaxAgeMs()), r.readLease(message.GetStreamLeaseMs()), r.checkScopes(),
 		r.checkAssertions(domain), r.checkBindings(),
 	)
 }
 
 // heeded tells whether a step of Check acts upon the field of this number.
 func heeded(number protoreflect.FieldNumber) bool {
-	return number <= 12 || 30 <= number && number <= 32
+	return number <= 13 || 30 <= number && number <= 32
 }
 
 // understood refuses a rule that demands more than Check looks at, whether or
@@ -130,6 +131,17 @@ func (r *rule) readMaxAge(ms uint64) error {
 		return fmt.Errorf("the rule has revocation_max_age_ms %d, not 1 to %d", ms, longestMaxAge/time.Millisecond)
 	}
 	r.maxAge = time.Duration(ms) * time.Millisecond
+	return nil
+}
+
+// longestLease is the longest stream_lease_ms that is believed.
+const longestLease = 24 * time.Hour
+
+func (r *rule) readLease(ms uint64) error {
+	if ms > uint64(longestLease/time.Millisecond) {
+		return fmt.Errorf("the rule has stream_lease_ms %d, more than %d", ms, longestLease/time.Millisecond)
+	}
+	r.lease = time.Duration(ms) * time.Millisecond
 	return nil
 }
 

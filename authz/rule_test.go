@@ -143,6 +143,35 @@ func TestRuleAttacks(t *testing.T) {
 	}
 }
 
+// TestRuleLease: a lease beyond a day is not believed.
+func TestRuleLease(t *testing.T) {
+	signer := newRuleSigner(t)
+	for ms, good := range map[uint64]bool{0: true, 1: true, 86_400_000: true, 86_400_001: false, 1 << 63: false} {
+		r := ordersRule()
+		r.StreamLeaseMs = ms
+		got, err := newTestRules(t, signer).verify(signer.sign(t, r))
+		if (err == nil) != good || good && got.lease != time.Duration(ms)*time.Millisecond {
+			t.Errorf("%d ms: %+v, %v", ms, got, err)
+		}
+	}
+}
+
+// TestStreamEnd: a stream ends with its token or its lease, and always.
+func TestStreamEnd(t *testing.T) {
+	for _, row := range []struct {
+		lease, life time.Duration
+		want        string
+	}{
+		{time.Hour, time.Minute, "60000"}, {time.Second, time.Minute, "1000"}, {time.Hour, 0, "1"},
+		{time.Hour, -time.Second, "1"}, {time.Hour, time.Microsecond, "1"},
+	} {
+		h := streamEnd(row.lease, row.life)
+		if got := h.GetHeader().GetValue(); got != row.want || h.GetHeader().GetKey() != "x-envoy-upstream-stream-duration-ms" {
+			t.Errorf("lease %v, life %v: %q", row.lease, row.life, got)
+		}
+	}
+}
+
 // TestRuleTokenSources: of all numbers that the enum can carry, the known ones
 // alone are taken, and no unknown one beside them.
 func TestRuleTokenSources(t *testing.T) {

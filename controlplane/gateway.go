@@ -147,6 +147,14 @@ type Route struct {
 	Limits []Limit `yaml:"limits"`
 	// How long the service may take to answer, up to 1h. Default: 15s.
 	Timeout time.Duration `yaml:"timeout"`
+	// Where responses go on (server-sent events, gRPC streams, WebSocket): for
+	// how long, up to 24h, in place of `timeout`. A stream ends with its token,
+	// too; the client connects again with a new one. Default: 0s, no streams.
+	Stream time.Duration `yaml:"stream"`
+	// Whether clients may upgrade to WebSocket; needs `stream`, and a service
+	// without a sidecar. Danger: what goes over it afterwards is not checked, nor
+	// is the Origin, which the service has to look at. Default: false.
+	WebSocket bool `yaml:"websocket"`
 }
 
 const (
@@ -155,6 +163,7 @@ const (
 	sensitiveMaxAge  = 30 * time.Second
 	longestMaxAge    = 720 * time.Hour
 	longestTimeout   = time.Hour
+	longestStream    = 24 * time.Hour
 	defaultHSTS      = 8760 * time.Hour
 	defaultTimeout   = 15 * time.Second
 	defaultMaxAge    = 10 * time.Minute

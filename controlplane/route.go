@@ -128,6 +128,7 @@ func (in *Inputs) route(r *Route) *routev3.Route {
 	if in.counted(route.TypedPerFilterConfig, r) {
 		route.ResponseHeadersToRemove = limitHeaderNames
 	}
+	r.stream(route.GetRoute())
 	route.GetRoute().RateLimits = in.sharedLimits(r)
 	if r.ForwardCredentials {
 		route.TypedPerFilterConfig[cookieFilter] = keepCookies()

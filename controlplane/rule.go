@@ -80,6 +80,7 @@ func edgeRule(g *Gateway, r *Route, trustDomain string) *rulev1.Rule {
 		RevocationMaxAgeMs: milliseconds(g.maxAgeOf(r)),
 		// With a sidecar or without, a service may verify who calls.
 		AssertionAudience: envoy.ServiceIdentity(trustDomain, r.Service),
+		StreamLeaseMs:     milliseconds(r.Stream),
 	}
 	g.bind(rule, r.TokenBinding)
 	return rule

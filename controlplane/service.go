@@ -162,7 +162,7 @@ func (g *Gateway) timeoutOf(service string) time.Duration {
 	}
 	longest := defaultTimeout
 	for _, r := range g.routesTo(service) {
-		longest = max(longest, r.Timeout)
+		longest = max(longest, r.Timeout, r.Stream)
 	}
 	return longest
 }

@@ -43,6 +43,7 @@ func (g *Gateway) validateRoute(r *Route) (vs conf.Violations) {
 	if r.Timeout < 0 || r.Timeout > longestTimeout {
 		vs.Add("timeout", r.Timeout, "is out of bounds", fmt.Sprintf("use more than 0s, up to %v", longestTimeout))
 	}
+	vs.AddUnder("", g.validateStream(r))
 	vs.AddUnder("", g.validateLimits("limits", r.Limits, r))
 	if r.Public {
 		return append(vs, r.validatePublic()...)

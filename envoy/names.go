@@ -33,6 +33,9 @@ const (
 	// AssertionHeader carries the signed assertion; it is outside the prefix so
 	// that one prefix rule strips everything else.
 	AssertionHeader = "gatehouse-assertion"
+	// StreamDurationHeader is Envoy's own: how long, in milliseconds, a stream
+	// may go on.
+	StreamDurationHeader = "x-envoy-upstream-stream-duration-ms"
 	// NarrowHeader is how a service that calls another passes on fewer scopes
 	// than it has: those that it lists, separated by spaces.
 	NarrowHeader = "gatehouse-narrow-scope"

@@ -167,6 +167,9 @@ type Rule struct {
 	// The SPIFFE id of the service that calls, on its sidecar's outbound routes;
 	// empty elsewhere. It becomes the actor of the next assertion.
 	Acting string `protobuf:"bytes,12,opt,name=acting,proto3" json:"acting,omitempty"`
+	// Where the route streams: how long, in milliseconds, a response may go on.
+	// It also ends with the token.
+	StreamLeaseMs uint64 `protobuf:"varint,13,opt,name=stream_lease_ms,json=streamLeaseMs,proto3" json:"stream_lease_ms,omitempty"`
 	// The origins (https://HOST[:PORT]) by which clients know the gateway: a DPoP
 	// proof's htu begins with one of them. Required where DPoP is a token source.
 	Origins []string `protobuf:"bytes,30,rep,name=origins,proto3" json:"origins,omitempty"`
@@ -294,6 +297,13 @@ func (x *Rule) GetActing() string {
 	return ""
 }
 
+func (x *Rule) GetStreamLeaseMs() uint64 {
+	if x != nil {
+		return x.StreamLeaseMs
+	}
+	return 0
+}
+
 func (x *Rule) GetOrigins() []string {
 	if x != nil {
 		return x.Origins
@@ -384,7 +394,7 @@ var File_gatehouse_rule_v1_rule_proto protoreflect.FileDescriptor
 
 const file_gatehouse_rule_v1_rule_proto_rawDesc = "" +
 	"\n" +
-	"\x1cgatehouse/rule/v1/rule.proto\x12\x11gatehouse.rule.v1\"\x9c\x04\n" +
+	"\x1cgatehouse/rule/v1/rule.proto\x12\x11gatehouse.rule.v1\"\xc4\x04\n" +
 	"\x04Rule\x12\x14\n" +
 	"\x05route\x18\x01 \x01(\tR\x05route\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x12'\n" +
@@ -398,7 +408,8 @@ const file_gatehouse_rule_v1_rule_proto_rawDesc = "" +
 	"\x12assertion_audience\x18\n" +
 	" \x01(\tR\x11assertionAudience\x12\x14\n" +
 	"\x05peers\x18\v \x03(\tR\x05peers\x12\x16\n" +
-	"\x06acting\x18\f \x01(\tR\x06acting\x12\x18\n" +
+	"\x06acting\x18\f \x01(\tR\x06acting\x12&\n" +
+	"\x0fstream_lease_ms\x18\r \x01(\x04R\rstreamLeaseMs\x12\x18\n" +
 	"\aorigins\x18\x1e \x03(\tR\aorigins\x12;\n" +
 	"\bbindings\x18\x1f \x03(\x0e2\x1f.gatehouse.rule.v1.TokenBindingR\bbindings\x12)\n" +
 	"\x10peer_certificate\x18  \x01(\bR\x0fpeerCertificate\"U\n" +
