@@ -111,7 +111,7 @@ func (r *request) checkCertificate(rule *rule, bound token.Confirmation) error {
 	}
 	block, _ := pem.Decode([]byte(text))
 	if block == nil {
-		return errors.New("Envoy's is no PEM")
+		return errors.New("the one that Envoy tells is no PEM")
 	}
 	certificate, err := x509.ParseCertificate(block.Bytes)
 	if err != nil {

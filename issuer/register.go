@@ -181,16 +181,18 @@ func (s *server) checkRegistered(c store.Client, m *clientMetadata, p store.Regi
 	if c.BackchannelLogoutURI != "" && !hostAllowed(c.BackchannelLogoutURI, p.RedirectHosts) {
 		return fail(codeInvalidMetadata, "backchannel_logout_uri names a host that may not be registered")
 	}
-	for _, v := range s.admin.CheckClient(c) {
-		switch {
-		case isRedirectKey(v.Key):
-			return fail(codeInvalidRedirectURI, v.Key+" "+v.Problem)
-		case v.Key == "proof.jwks": // the problem quotes what was sent
-			return fail(codeInvalidMetadata, "jwks has no public key with a kid that can be used, or jwks_uri stands beside it or is missing").because(errors.New(v.Problem))
-		}
-		return fail(codeInvalidMetadata, v.Key+" "+v.Problem)
+	found := s.admin.CheckClient(c)
+	if len(found) == 0 {
+		return nil
 	}
-	return nil
+	switch first := found[0]; {
+	case isRedirectKey(first.Key):
+		return fail(codeInvalidRedirectURI, first.Key+" "+first.Problem)
+	case first.Key == "proof.jwks": // the problem quotes what was sent
+		return fail(codeInvalidMetadata, "jwks has no public key with a kid that can be used, or jwks_uri stands beside it or is missing").because(errors.New(first.Problem))
+	default:
+		return fail(codeInvalidMetadata, first.Key+" "+first.Problem)
+	}
 }
 
 // manage is the client configuration endpoint (RFC 7592 §2).
