@@ -22,7 +22,8 @@ const (
 	routeType  = typePrefix + "config.route.v3.RouteConfiguration"
 )
 
-var allTypes = []string{
+// DiscoveryTypes are the types of resources that a control plane gives out.
+var DiscoveryTypes = []string{
 	typePrefix + "config.cluster.v3.Cluster", typePrefix + "extensions.transport_sockets.tls.v3.Secret",
 	typePrefix + "config.listener.v3.Listener", routeType,
 }
@@ -48,7 +49,7 @@ func (s *System) EdgeRoutes(t testing.TB) []*routev3.Route {
 			t.Fatal(err)
 		}
 	}
-	for _, typeURL := range allTypes {
+	for _, typeURL := range DiscoveryTypes {
 		send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: typeURL, ResourceNamesSubscribe: []string{"*"}})
 	}
 	for {
