@@ -27,7 +27,7 @@ import (
 func shortLived(t *testing.T) func(*harness.System, harness.Config) {
 	return func(s *harness.System, c harness.Config) {
 		c.Set("controlplane.ca", map[string]any{"svid_life": "10s", "intermediate_life": "20s"})
-		c.Set("authz.assertions", map[string]any{"rotate": "1m"})
+		c.Set("authz.assertions", map[string]any{"rotate": "5m"})
 		public := t.TempDir()
 		s.PublicCA = filepath.Join(public, "ca.crt")
 		authority, err := ca.Open(public, time.Now)
@@ -243,11 +243,13 @@ func TestMeshUnderTraffic(t *testing.T) {
 		step("restart of "+name, func() { m.Process(name).Stop(t); m.StartPart(t, name) })
 	}
 	step("restart of the control plane", func() { m.Process(harness.ControlPlane).Stop(t); m.StartPart(t, harness.ControlPlane) })
-	step("another sidecar of profile", func() { m.replace(t, "profile") })
 	step("another root", func() { m.rotateRoot(t) })
 	step("everything else", func() {
 		harness.Eventually(t, 90*time.Second, func() error { return m.turned(f, 20, 4, 4) })
 	})
+	// Last: the service still asks the first sidecar for assertion keys, and
+	// would not learn of a new one.
+	step("another sidecar of profile", func() { m.replace(t, "profile") })
 	t.Logf("%v: %d certificates", time.Since(began).Round(time.Second), m.said(`"msg":"new certificate"`, m.enrolled()...))
 	f.expectNoneLost(t, 500)
 }
