@@ -30,7 +30,7 @@ test: build tools ## all tests with -race, Rego tests, end to end, a short fuzzi
 	@FUZZTIME=$(FUZZTIME) scripts/test
 
 soak: build tools ## load, faults and kill loops for SOAK=10m
-	@GATEHOUSE_SOAK=$(SOAK) go test -tags soak ./e2e -run Soak -count=1 -timeout 0 -v
+	@GATEHOUSE_SOAK=$(SOAK) go test -tags soak ./e2e -run Soak -count=1 -timeout $(SOAK_TIMEOUT) -v
 
 bench: build ## what checks and tokens cost, against the least possible; writes docs/performance.md
 	@go run ./internal/bench -gatehouse bin/gatehouse -write docs/performance.md
