@@ -355,7 +355,7 @@ func TestLimitsMutualTLS(t *testing.T) {
 		want codes.Code
 	}{
 		"the edge":                {identity(t, caDir, "edge", envoy.EdgeIdentity(trustDomain)), codes.OK},
-		"a sidecar":               {identity(t, caDir, "orders", envoy.ServiceIdentity(trustDomain, "orders")), codes.OK},
+		"a sidecar":               {identity(t, caDir, "orders", envoy.ServiceIdentity(trustDomain, "orders")), codes.PermissionDenied},
 		"an authorizer":           {identity(t, caDir, "authz", envoy.AuthzIdentity(trustDomain)), codes.PermissionDenied},
 		"another trust domain":    {identity(t, caDir, "other", envoy.EdgeIdentity("other.local")), codes.Unavailable},
 		"an edge by another CA's": {foreignCA(t, identity(t, caDir, "edge2", envoy.EdgeIdentity(trustDomain)), envoy.EdgeIdentity(trustDomain)), codes.Unavailable},

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -305,7 +306,11 @@ func TestMeshAssertionControl(t *testing.T) {
 	f := m.startTraffic(t)
 	f.awaitMore(t, 20)
 	m.Process(harness.Authz).Stop(t)
-	m.Edit(t, func(c harness.Config) { c.Set("authz.trust", nil) })
+	m.Edit(t, func(c harness.Config) {
+		// A control plane that may be on another machine has no default for trust.
+		_, port, _ := net.SplitHostPort(c.Text("controlplane.listen"))
+		c.Set("authz.trust", nil).Set("controlplane.listen", "0.0.0.0:"+port)
+	})
 	m.StartPart(t, harness.Authz)
 	f.awaitMore(t, 50)
 	if len(f.lost()) == 0 {
