@@ -9,6 +9,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"gatehouse.dev/gatehouse/internal/whole"
 )
 
 // bench is an authority in a folder, with a clock to turn.
@@ -162,7 +164,7 @@ func TestKeepLeavesForeignCertificatesAlone(t *testing.T) {
 	if err := os.MkdirAll(filepath.Dir(b.crt), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(writeKey(b.key, root.key), writeFile(b.crt, encodeCertificates([]*x509.Certificate{signed}), 0o644)); err != nil {
+	if err := errors.Join(writeKey(b.key, root.key), whole.WriteFile(b.crt, encodeCertificates([]*x509.Certificate{signed}), 0o644)); err != nil {
 		t.Fatal(err)
 	}
 	if leaf, renewed := b.keep(t, Subject{Hosts: []string{"localhost"}}); renewed || !slices.Equal(leaf.Raw, signed.Raw) {

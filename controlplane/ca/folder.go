@@ -14,6 +14,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"gatehouse.dev/gatehouse/internal/whole"
 )
 
 // The files of a folder.
@@ -79,7 +81,7 @@ func (f folder) roots() ([]*x509.Certificate, error) {
 }
 
 func (f folder) saveRoots(roots []*x509.Certificate) error {
-	return writeFile(f.path(bundleFile), encodeCertificates(roots), 0o644)
+	return whole.WriteFile(f.path(bundleFile), encodeCertificates(roots), 0o644)
 }
 
 // root is the root whose key is here; nil: it is kept elsewhere.
@@ -129,7 +131,7 @@ func (f folder) saveIntermediate(i *intermediate) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(f.path(intermediateFile), append(encodeCertificates([]*x509.Certificate{i.certificate}), key...), 0o600)
+	return whole.WriteFile(f.path(intermediateFile), append(encodeCertificates([]*x509.Certificate{i.certificate}), key...), 0o600)
 }
 
 func samePublic(x, y crypto.PublicKey) bool {
@@ -193,7 +195,7 @@ func writeKey(path string, key crypto.Signer) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(path, text, 0o600)
+	return whole.WriteFile(path, text, 0o600)
 }
 
 func readKey(path string) (crypto.Signer, error) {
@@ -214,22 +216,4 @@ func readKey(path string) (crypto.Signer, error) {
 		return nil, fmt.Errorf("reading %s: it is no ECDSA key", path)
 	}
 	return signer, nil
-}
-
-// writeFile puts a file in place whole, and on the disk before it has its name.
-func writeFile(path string, content []byte, mode os.FileMode) error {
-	partial, err := os.CreateTemp(filepath.Dir(path), ".partial-*")
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	defer os.Remove(partial.Name())
-	_, err = partial.Write(content)
-	err = errors.Join(err, partial.Chmod(mode), partial.Sync(), partial.Close())
-	if err == nil {
-		err = os.Rename(partial.Name(), path)
-	}
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	return nil
 }

@@ -17,6 +17,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"gatehouse.dev/gatehouse/internal/whole"
 )
 
 // fileLife is how long a certificate in a file lives, where its intermediate
@@ -71,7 +73,7 @@ func (a *Authority) writeLeaf(crt, key string, template *x509.Certificate) error
 	if err != nil {
 		return fmt.Errorf("issuing %s: %w", crt, err)
 	}
-	return errors.Join(writeKey(key, private), writeFile(crt, encodeCertificates(chain), 0o644))
+	return errors.Join(writeKey(key, private), whole.WriteFile(crt, encodeCertificates(chain), 0o644))
 }
 
 // ours tells whether this authority or one before it issued a chain.

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"gatehouse.dev/gatehouse/internal/conf"
+	"gatehouse.dev/gatehouse/internal/whole"
 	adminv1 "gatehouse.dev/gatehouse/proto/gatehouse/admin/v1"
 )
 
@@ -91,7 +92,7 @@ func (c *Config) sampleClient(ctx context.Context, admin adminv1.AdminClient, cl
 	if err := unlessThere(err); err != nil || secret == "" {
 		return err
 	}
-	return writeWhole(file, []byte(secret+"\n"), 0o600)
+	return whole.WriteFile(file, []byte(secret+"\n"), 0o600)
 }
 
 func unlessThere(err error) error {

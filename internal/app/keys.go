@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"gatehouse.dev/gatehouse/internal/whole"
 )
 
 // keepRuleKey makes the key that signs rules, and writes its public half, which
@@ -36,7 +38,7 @@ func keepRuleKey(path string) error {
 	if present, err := os.ReadFile(beside); err == nil && bytes.Equal(present, public) {
 		return nil
 	}
-	return writeWhole(beside, public, 0o644)
+	return whole.WriteFile(beside, public, 0o644)
 }
 
 func publicHalf(path string) ([]byte, error) {

@@ -16,6 +16,7 @@ import (
 	"gatehouse.dev/gatehouse/envoy"
 	"gatehouse.dev/gatehouse/internal/conf"
 	"gatehouse.dev/gatehouse/internal/serve"
+	"gatehouse.dev/gatehouse/internal/whole"
 	"gatehouse.dev/gatehouse/issuer/keys"
 )
 
@@ -186,23 +187,5 @@ func keepSecret(path string, make func() ([]byte, error)) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("making the folder of %s: %w", path, err)
 	}
-	return writeWhole(path, content, 0o600)
-}
-
-// writeWhole puts the file in place in one step.
-func writeWhole(path string, content []byte, mode os.FileMode) error {
-	partial, err := os.CreateTemp(filepath.Dir(path), ".partial-*")
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	defer os.Remove(partial.Name())
-	_, err = partial.Write(content)
-	err = errors.Join(err, partial.Chmod(mode), partial.Sync(), partial.Close())
-	if err == nil {
-		err = os.Rename(partial.Name(), path)
-	}
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	return nil
+	return whole.WriteFile(path, content, 0o600)
 }

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"gatehouse.dev/gatehouse/internal/whole"
 )
 
 // folder keeps a state over restarts: identity.pem, the key and the chain, and
@@ -77,16 +79,7 @@ func (f folder) saveRoots(roots []*x509.Certificate) error {
 
 // write puts a 0600 file in place in one step that survives a power cut.
 func (f folder) write(name string, content []byte) error {
-	partial, err := os.CreateTemp(string(f), ".partial-*") // 0600
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", name, err)
-	}
-	defer os.Remove(partial.Name())
-	_, err = partial.Write(content)
-	err = errors.Join(err, partial.Sync(), partial.Close())
-	if err == nil {
-		err = os.Rename(partial.Name(), filepath.Join(string(f), name))
-	}
+	err := whole.WriteFile(filepath.Join(string(f), name), content, 0o600)
 	if err == nil {
 		err = f.sync()
 	}

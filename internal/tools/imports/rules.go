@@ -17,8 +17,9 @@ var may = map[string][]string{
 	"envoy":                {"proto", "internal/conf", "internal/serve"},
 	"policies":             {"proto", "internal/conf"},
 	"internal/conf":        {},
+	"internal/whole":       {},
 	"internal/serve":       {"internal/conf"},
-	"internal/workload":    {"proto", "envoy", "internal/conf", "internal/serve"},
+	"internal/workload":    {"proto", "envoy", "internal/conf", "internal/serve", "internal/whole"},
 	"internal/oauthclient": {},
 
 	// These four meet over protocols, never over imports.
@@ -43,7 +44,7 @@ var may = map[string][]string{
 }
 
 // below is what the four parts may build on.
-var below = []string{"token", "envoy", "proto", "policies", "internal/conf", "internal/serve", "internal/workload"}
+var below = []string{"token", "envoy", "proto", "policies", "internal/conf", "internal/serve", "internal/whole", "internal/workload"}
 
 const anything = "*"
 
