@@ -202,7 +202,7 @@ func TestChromiumWithoutScripts(t *testing.T) {
 	}))
 	p.run(chromedp.Navigate(s.URL("/oauth/authorize?" + a.Query().Encode())))
 	p.logIn("alice", alice.Password)
-	p.run(chromedp.Click(chromedp.CSS(`button[value=allow]`)))
+	p.run(chromedp.Click(chromedp.CSS(`button[value=allow]`)), chromedp.WaitVisible(chromedp.CSS("#path")))
 	if got := <-shop.came; got.Get("code") == "" {
 		t.Errorf("it came back with %v", got)
 	}
