@@ -110,7 +110,7 @@ func (p *Process) supervise(ctx context.Context, command *exec.Cmd) error {
 	if err := <-started; err != nil {
 		return fmt.Errorf("starting Envoy %s: %w", p.path, err)
 	}
-	p.logger.Info("envoy started", "path", p.path, "pid", command.Process.Pid, "node", p.config.Node)
+	p.logger.Info("envoy started", "path", p.path, "pid", command.Process.Pid)
 	select {
 	case err := <-ended:
 		return fmt.Errorf("envoy ended by itself (%w): its log above says why", orExit(err))
