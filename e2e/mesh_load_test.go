@@ -244,13 +244,11 @@ func TestMeshUnderTraffic(t *testing.T) {
 		step("restart of "+name, func() { m.Process(name).Stop(t); m.StartPart(t, name) })
 	}
 	step("restart of the control plane", func() { m.Process(harness.ControlPlane).Stop(t); m.StartPart(t, harness.ControlPlane) })
+	step("another sidecar of profile", func() { m.replace(t, "profile") })
 	step("another root", func() { m.rotateRoot(t) })
 	step("everything else", func() {
 		harness.Eventually(t, 90*time.Second, func() error { return m.turned(f, 20, 4, 4) })
 	})
-	// Last: the service still asks the first sidecar for assertion keys, and
-	// would not learn of a new one.
-	step("another sidecar of profile", func() { m.replace(t, "profile") })
 	t.Logf("%v: %d certificates", time.Since(began).Round(time.Second), m.said(`"msg":"new certificate"`, m.enrolled()...))
 	f.expectNoneLost(t, 500)
 }

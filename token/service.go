@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -23,9 +24,11 @@ type ServiceConfig struct {
 	// Service is its SPIFFE id, spiffe://TRUST_DOMAIN/service/NAME. Assertions for
 	// any other are refused.
 	Service string
-	// KeysURL is where the authorizers' public keys are: /assertion-keys on the
-	// telemetry address of the service's sidecar or, without one, of the
-	// authorizer. On loopback, or https.
+	// KeysURL is where the authorizers' public keys are: unix:PATH, the socket that
+	// the service's sidecars share (`--assertion-keys`), or the URL of
+	// /assertion-keys on the telemetry address of a sidecar or an authorizer, on
+	// loopback or https. On a port a sidecar that takes over is not found, and
+	// whoever listens there meanwhile is believed.
 	KeysURL string
 	// Skew is how far clocks may be off, up to MaxSkew. Default: 30s.
 	Skew time.Duration
@@ -58,11 +61,12 @@ func NewServiceVerifier(config ServiceConfig) (*ServiceVerifier, error) {
 	if !found || domain == "" || name == "" || !strings.HasPrefix(config.Service, "spiffe://") {
 		return nil, fmt.Errorf("configuring a service's verifier: %q is not spiffe://TRUST_DOMAIN/service/NAME", config.Service)
 	}
-	if err := checkKeysURL(config.KeysURL); err != nil {
-		return nil, fmt.Errorf("configuring a service's verifier: %w", err)
+	keysURL, socket, err := keysAt(config.KeysURL)
+	if err != nil {
+		return nil, fmt.Errorf("configuring a service's verifier: KeysURL %q %w", config.KeysURL, err)
 	}
 	remote, err := NewRemote(RemoteConfig{
-		URL: config.KeysURL, Algorithms: []Algorithm{EdDSA}, AllowInternal: true, MaxAge: keysMaxAge, Logger: config.Logger, Now: config.Now,
+		URL: keysURL, Socket: socket, Algorithms: []Algorithm{EdDSA}, AllowInternal: true, MaxAge: keysMaxAge, Logger: config.Logger, Now: config.Now,
 	})
 	if err != nil {
 		return nil, err
@@ -74,17 +78,27 @@ func NewServiceVerifier(config ServiceConfig) (*ServiceVerifier, error) {
 	return v, err
 }
 
-// checkKeysURL: whoever is between could give us keys.
-func checkKeysURL(text string) error {
+// keysAt is what KeysURL says, where nobody can be between who could give us
+// keys.
+func keysAt(text string) (link, socket string, err error) {
+	if path, unix := strings.CutPrefix(text, "unix:"); unix {
+		if !filepath.IsAbs(path) || len(path) > maxSocketPath {
+			return "", "", fmt.Errorf("is not unix: and an absolute path of up to %d bytes", maxSocketPath)
+		}
+		return "http://localhost/assertion-keys", path, nil
+	}
 	u, err := url.Parse(text)
 	if err != nil {
-		return fmt.Errorf("KeysURL: %w", err)
+		return "", "", fmt.Errorf("is no URL: %w", err)
 	}
 	if u.Scheme == "https" || isLoopback(u.Hostname()) {
-		return nil
+		return text, "", nil
 	}
-	return fmt.Errorf("KeysURL %q is neither on loopback nor https", text)
+	return "", "", errors.New("is neither unix:PATH, nor on loopback, nor https")
 }
+
+// maxSocketPath is what sun_path holds beside its final NUL.
+const maxSocketPath = 107
 
 func isLoopback(host string) bool {
 	ip := net.ParseIP(host)

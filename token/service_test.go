@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -157,16 +159,72 @@ func TestServiceKeys(t *testing.T) {
 	expect("the keys are too old", f.signedBy(next), 503)
 }
 
+// listenAt puts a socket in the place of another, as the next sidecar does.
+func listenAt(t *testing.T, path string) net.Listener {
+	t.Helper()
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path + ".next", Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener.SetUnlinkOnClose(false)
+	if err := os.Rename(path+".next", path); err != nil {
+		t.Fatal(err)
+	}
+	return listener
+}
+
+// TestServiceKeysOutliveASidecar: the address is the service's, and whoever
+// serves there is asked.
+func TestServiceKeysOutliveASidecar(t *testing.T) {
+	f, clock := newAssertionForger(), newClock()
+	dir, err := os.MkdirTemp("", "gk") // a socket's path is short
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	path, next := filepath.Join(dir, "keys.sock"), tokentest.NewKey("EdDSA")
+	sidecar := func(keys ...*tokentest.Key) *http.Server {
+		listener, mux := listenAt(t, path), http.NewServeMux()
+		mux.HandleFunc("GET /assertion-keys", func(w http.ResponseWriter, _ *http.Request) { w.Write(tokentest.JWKS(keys...)) })
+		server := &http.Server{Handler: mux}
+		go server.Serve(listener)
+		t.Cleanup(func() { server.Close() })
+		return server
+	}
+	v, err := token.NewServiceVerifier(token.ServiceConfig{Service: testOrders, KeysURL: "unix:" + path, Now: clock.now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := v.HTTP(http.HandlerFunc(who))
+	if w := ask(h, f.good()); w.Code != 503 {
+		t.Errorf("before there is a sidecar: %d", w.Code)
+	}
+	clock.advance(2 * time.Second)
+	first := sidecar(f.key)
+	if w := ask(h, f.good()); w.Code != 200 {
+		t.Errorf("the first sidecar's key: %d", w.Code)
+	}
+	sidecar(f.key, next)
+	first.Close()
+	clock.advance(2 * time.Second)
+	if w := ask(h, f.signedBy(next)); w.Code != 200 {
+		t.Errorf("a key that the next sidecar alone knows: %d", w.Code)
+	}
+}
+
 func TestServiceConfiguration(t *testing.T) {
 	for name, c := range map[string]token.ServiceConfig{
-		"no service":      {KeysURL: "http://127.0.0.1:1/"},
-		"another's id":    {Service: testAuthz, KeysURL: "http://127.0.0.1:1/"},
-		"no name":         {Service: "spiffe://a/service/", KeysURL: "http://127.0.0.1:1/"},
-		"no keys":         {Service: testOrders},
-		"keys in clear":   {Service: testOrders, KeysURL: "http://keys.example/"},
-		"skew too long":   {Service: testOrders, KeysURL: "http://127.0.0.1:1/", Skew: time.Hour},
-		"not spiffe":      {Service: "https://a/service/b", KeysURL: "http://127.0.0.1:1/"},
-		"loopback's name": {Service: testOrders, KeysURL: "http://localhost.evil.example/"},
+		"no service":                      {KeysURL: "http://127.0.0.1:1/"},
+		"another's id":                    {Service: testAuthz, KeysURL: "http://127.0.0.1:1/"},
+		"no name":                         {Service: "spiffe://a/service/", KeysURL: "http://127.0.0.1:1/"},
+		"no keys":                         {Service: testOrders},
+		"keys in clear":                   {Service: testOrders, KeysURL: "http://keys.example/"},
+		"skew too long":                   {Service: testOrders, KeysURL: "http://127.0.0.1:1/", Skew: time.Hour},
+		"not spiffe":                      {Service: "https://a/service/b", KeysURL: "http://127.0.0.1:1/"},
+		"loopback's name":                 {Service: testOrders, KeysURL: "http://localhost.evil.example/"},
+		"no socket":                       {Service: testOrders, KeysURL: "unix:"},
+		"a socket where we happen to run": {Service: testOrders, KeysURL: "unix:run/keys.sock"},
+		"a socket's path too long":        {Service: testOrders, KeysURL: "unix:/" + strings.Repeat("x", 107)},
 	} {
 		if _, err := token.NewServiceVerifier(c); err == nil {
 			t.Errorf("%s: accepted", name)

@@ -27,7 +27,10 @@ In place of the workload CA, a certificate may come from files that something el
 keeps (--certificate, --key, --ca) or from SPIRE's agent (--spire).
 
 The telemetry address, for this machine alone, serves /readyz, /livez, /metrics and
-/assertion-keys: the public keys with which the service may verify assertions.`,
+/assertion-keys: the public keys with which the service may verify assertions. With
+--assertion-keys they are also at a Unix socket that the next sidecar of the service
+takes over, so that the service never has to ask elsewhere. Its folder says who can
+ask; no other user may be able to write to it.`,
 		Example: `  gatehouse sidecar --service orders --enrol gate.internal:18001 --xds gate.internal:18000 \
     --join-token /run/secrets/orders.token --state /var/lib/gatehouse/orders
   gatehouse sidecar --service orders --xds gate.internal:18000 --spire unix:/run/spire/agent.sock`,
@@ -57,6 +60,7 @@ The telemetry address, for this machine alone, serves /readyz, /livez, /metrics 
 	f.StringVar(&s.TrustDomain, "trust-domain", "gatehouse.local", "the SPIFFE trust domain of the site")
 	f.StringVar(&s.Node, "node", "", "the node's id, unique among sidecars (default SERVICE@HOSTNAME)")
 	f.StringVar(&s.Telemetry, "telemetry", "127.0.0.1:9495", "the loopback address of /readyz, /metrics and /assertion-keys")
+	f.StringVar(&s.Keys, "assertion-keys", "", "the socket of the service's sidecars for /assertion-keys, unix:PATH (default none)")
 	f.StringVar(&s.Admin, "envoy-admin", "", "Envoy's own administration, 127.0.0.1:PORT or unix:PATH (default a socket in --state)")
 	f.StringVar(&s.Path, "envoy", "", "the Envoy binary (default as envoy.path in the configuration)")
 	f.Uint32Var(&s.Concurrency, "concurrency", 2, "Envoy's worker threads")

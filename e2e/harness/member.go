@@ -42,7 +42,7 @@ type Member struct {
 	Name string
 	// Listen is for its sidecar, Control for the test.
 	Listen, Control string
-	// KeysURL and Outbound are its sidecar's.
+	// KeysURL and Outbound are its sidecars'.
 	KeysURL, Outbound string
 }
 

@@ -58,7 +58,7 @@ func PrepareMesh(t testing.TB, o Options) *Mesh {
 			m.Sidecars[name] = sidecar
 			m.Members[name] = Member{
 				Name: name, Listen: FreeAddress(t), Control: FreeAddress(t), Outbound: FreeAddress(t),
-				KeysURL: "http://" + sidecar.Telemetry + "/assertion-keys",
+				KeysURL: sidecar.Keys(),
 			}
 		}
 		m.configure(t, s, c, o.Authorizers)

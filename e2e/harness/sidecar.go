@@ -25,6 +25,10 @@ func (s *System) NewSidecar(t testing.TB, service, name string) *Sidecar {
 	return &Sidecar{Name: name, Service: service, State: filepath.Join(s.Dir, "data", name), Telemetry: FreeAddress(t), system: s}
 }
 
+// Keys is where all sidecars of the service serve assertion keys, one after the
+// other.
+func (c *Sidecar) Keys() string { return "unix:" + c.system.Socket("keys-"+c.Service) }
+
 // JoinToken makes a join token, in a file.
 func (s *System) JoinToken(t testing.TB, id string, more ...string) (file string) {
 	t.Helper()
@@ -39,7 +43,7 @@ func (c *Sidecar) Launch(t testing.TB, more ...string) {
 	config := c.system.written()
 	c.Process = c.system.Launch(t, c.Name, exec.Command(Binary(t), append([]string{
 		"sidecar", "--service", c.Service, "--node", c.Name, "--enrol", config.Text("controlplane.enrolment_listen"), "--xds", config.Text("controlplane.listen"),
-		"--state", c.State, "--telemetry", c.Telemetry, "--concurrency", "1", "--envoy", EnvoyPath(t),
+		"--state", c.State, "--telemetry", c.Telemetry, "--assertion-keys", c.Keys(), "--concurrency", "1", "--envoy", EnvoyPath(t),
 	}, more...)...))
 }
 

@@ -112,7 +112,7 @@ func (s *site) edge() (*station, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.newStation("envoy", c, source, c.Telemetry)
+	return s.newStation("envoy", c, source, c.Telemetry, "")
 }
 
 // sidecar is the Envoy beside a service of this machine.
@@ -123,7 +123,7 @@ func (s *site) sidecar(service string) (*station, error) {
 	}
 	c.SetDefaults(string(s.config.DataDir))
 	source := workload.NewLocal(s.authority, envoy.ServiceIdentity(s.config.TrustDomain, service), workload.Deps{Logger: s.log(Envoy)})
-	return s.newStation("the sidecar of "+service, c, source, "")
+	return s.newStation("the sidecar of "+service, c, source, "", "")
 }
 
 // sourceOf is the source of the edge's certificate, nil where it has none.

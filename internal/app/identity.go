@@ -68,7 +68,7 @@ type station struct {
 }
 
 // newStation prepares both; it starts nothing.
-func (s *site) newStation(name string, config envoy.Config, source *workload.Source, telemetry string) (*station, error) {
+func (s *site) newStation(name string, config envoy.Config, source *workload.Source, telemetry, keys string) (*station, error) {
 	logger := s.log(Envoy).With("node", config.Node)
 	process, err := envoy.New(config, logger)
 	if err != nil {
@@ -79,7 +79,7 @@ func (s *site) newStation(name string, config envoy.Config, source *workload.Sou
 		return st, nil
 	}
 	st.agent, err = workload.NewAgent(workload.AgentConfig{
-		Socket: config.Agent, Telemetry: telemetry, Trust: workload.TrustServer{Address: config.XDS, ID: config.XDSIdentity},
+		Socket: config.Agent, Telemetry: telemetry, Keys: keys, Trust: workload.TrustServer{Address: config.XDS, ID: config.XDSIdentity},
 	}, source, workload.Deps{Logger: logger}, st.unready)
 	return st, err
 }

@@ -32,6 +32,9 @@ type Sidecar struct {
 	// Telemetry is the loopback address of /assertion-keys, /metrics, /livez and
 	// /readyz.
 	Telemetry string
+	// Keys is where the service asks for /assertion-keys, whichever of its
+	// sidecars is running: unix:PATH; empty: none.
+	Keys string
 	// Admin is that of Envoy's own administration; empty: a socket in State.
 	Admin string
 	// Path is the Envoy binary; empty: as `envoy.path`.
@@ -58,7 +61,7 @@ func RunSidecar(ctx context.Context, sidecar Sidecar, o Options) error {
 	if err != nil {
 		return err
 	}
-	st, err := s.newStation("the sidecar of "+sidecar.Service, config, source, sidecar.Telemetry)
+	st, err := s.newStation("the sidecar of "+sidecar.Service, config, source, sidecar.Telemetry, sidecar.Keys)
 	if err != nil {
 		return err
 	}
@@ -119,6 +122,11 @@ func (c *Sidecar) validate(config envoy.Config) (vs conf.Violations) {
 		return vs
 	}
 	vs = append(vs, serve.ValidateLoopback("--telemetry", c.Telemetry)...)
+	if _, ok := serve.UnixPath(c.Keys); c.Keys != "" && !ok {
+		vs.Add("--assertion-keys", c.Keys, "is no Unix socket", "write unix:PATH, in a folder that this user alone can write to: others could listen on a port while no sidecar does")
+	} else if c.Keys != "" {
+		vs = append(vs, serve.ValidateEndpoint("--assertion-keys", c.Keys)...)
+	}
 	vs.AddUnder("envoy", config.Validate())
 	return vs
 }

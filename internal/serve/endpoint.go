@@ -76,18 +76,25 @@ func Listen(address string) (net.Listener, error) {
 		conn.Close()
 		return nil, fmt.Errorf("listening on %s: another process answers there; stop it or choose another path", address)
 	}
-	if info, err := os.Lstat(path); err == nil && info.Mode()&fs.ModeSocket == 0 {
-		return nil, fmt.Errorf("listening on %s: a file that is no socket is there; move it away", address)
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("removing the stale socket %s: %w", path, err)
-	}
 	return listenPrivate(path)
 }
 
-// listenPrivate binds in a 0700 folder of its own and moves the socket into
-// place once it is 0600, so that nobody can connect in between.
+// listenPrivate puts a 0600 socket in place.
 func listenPrivate(path string) (net.Listener, error) {
+	listener, err := bindAside(path, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return &unixListener{UnixListener: listener, path: path}, nil
+}
+
+// bindAside binds in a 0700 folder of its own and moves the socket into place
+// once it has its mode, so that nobody can connect in between. What is in place
+// is replaced if it is a socket.
+func bindAside(path string, mode os.FileMode) (*net.UnixListener, error) {
+	if info, err := os.Lstat(path); err == nil && info.Mode()&fs.ModeSocket == 0 {
+		return nil, fmt.Errorf("listening on unix:%s: a file that is no socket is there; move it away", path)
+	}
 	private, err := os.MkdirTemp(filepath.Dir(path), ".s")
 	if err != nil {
 		return nil, fmt.Errorf("making socket %s: %w", path, err)
@@ -99,11 +106,11 @@ func listenPrivate(path string) (net.Listener, error) {
 		return nil, fmt.Errorf("listening on unix:%s: %w", path, err)
 	}
 	listener.SetUnlinkOnClose(false)
-	if err := errors.Join(os.Chmod(bound, 0o600), os.Rename(bound, path)); err != nil {
+	if err := errors.Join(os.Chmod(bound, mode), os.Rename(bound, path)); err != nil {
 		listener.Close()
-		return nil, fmt.Errorf("making socket %s private: %w", path, err)
+		return nil, fmt.Errorf("putting socket %s in place: %w", path, err)
 	}
-	return &unixListener{UnixListener: listener, path: path}, nil
+	return listener, nil
 }
 
 // unixListener removes its socket file when it closes.

@@ -20,6 +20,9 @@ type AgentConfig struct {
 	// Telemetry is the loopback address of /assertion-keys, /metrics, /livez and
 	// /readyz; empty: none.
 	Telemetry string
+	// Keys is where services ask for /assertion-keys whichever agent of theirs is
+	// running: unix:PATH, which one takes over from the other; empty: none.
+	Keys string
 	// Trust is whom it watches; empty: nobody.
 	Trust TrustServer
 }
@@ -45,6 +48,9 @@ func NewAgent(config AgentConfig, source *Source, deps Deps, others ...serve.Mis
 		config: config, source: source, sds: NewSDS(&source.Live, deps.Logger),
 		logger: deps.Logger, now: deps.Now, registry: newRegistry(source),
 	}
+	if config.Keys != "" && config.Trust.Address == "" {
+		return nil, fmt.Errorf("serving assertion keys at %s: nobody tells this agent of any", config.Keys)
+	}
 	a.missing = []serve.Missing{source.Missing}
 	if config.Trust.Address != "" {
 		trust, err := NewTrust(config.Trust, source, deps)
@@ -68,6 +74,9 @@ func (a *Agent) Run(ctx context.Context) error {
 			return err
 		}
 		group.Go(func() error { return serve.HTTP(ctx, listener, a.handler()) })
+	}
+	if a.config.Keys != "" {
+		group.Go(func() error { return a.shareKeys(ctx) })
 	}
 	group.Go(func() error { return a.source.Run(ctx) })
 	group.Go(func() error { return a.sds.Serve(ctx, a.config.Socket) })
@@ -98,6 +107,24 @@ func (a *Agent) handler() http.Handler {
 	mux := serve.Telemetry(a.registry, a.Missing)
 	mux.HandleFunc("GET /assertion-keys", a.assertionKeys)
 	return mux
+}
+
+// shareKeys takes the place of whoever shared them so far, once there are some.
+func (a *Agent) shareKeys(ctx context.Context) error {
+	for {
+		members, changed := a.trust.Current()
+		if members != nil {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		}
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /assertion-keys", a.assertionKeys)
+	return serve.HTTPInTurn(ctx, a.config.Keys, mux, a.logger)
 }
 
 // assertionKeys serves the public keys that services verify assertions with.
