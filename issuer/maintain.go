@@ -5,17 +5,19 @@ import (
 	"fmt"
 	"io"
 
+	"gatehouse.dev/gatehouse/issuer/admin"
+	"gatehouse.dev/gatehouse/issuer/store"
 	"gatehouse.dev/gatehouse/issuer/store/bolt"
 )
 
 // Restore puts a backup in the place of the database, while no issuer runs.
 // Nothing that was issued before is good afterwards.
 func (i *Issuer) Restore(ctx context.Context, backup string) error {
-	kek, err := openKEK(string(i.config.KeyEncryptionKey), string(i.config.Database))
+	kek, err := i.openKEK()
 	if err != nil {
 		return err
 	}
-	return bolt.Restore(ctx, backup, string(i.config.Database), bolt.Options{
+	return bolt.Restore(admin.Offline(ctx), backup, string(i.config.Database), bolt.Options{
 		Now: i.deps.Now, AuditRetention: i.config.AuditRetention, AuditKey: kek.Derive("audit log"),
 	})
 }
@@ -31,7 +33,7 @@ func (i *Issuer) Check() error { return bolt.Check(string(i.config.Database)) }
 
 // Backup writes a copy of the database, while no issuer runs.
 func (i *Issuer) Backup(ctx context.Context, w io.Writer) (err error) {
-	kek, err := openKEK(string(i.config.KeyEncryptionKey), string(i.config.Database))
+	kek, err := i.openKEK()
 	if err != nil {
 		return err
 	}
@@ -44,5 +46,8 @@ func (i *Issuer) Backup(ctx context.Context, w io.Writer) (err error) {
 			err = fmt.Errorf("closing issuer.database: %w", closing)
 		}
 	}()
+	if err := db.RecordEvents(admin.Offline(ctx), []store.Event{{Name: store.EventBackup}}); err != nil {
+		return err
+	}
 	return db.Backup(ctx, w)
 }

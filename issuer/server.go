@@ -68,11 +68,9 @@ func (i *Issuer) open(ctx context.Context) (opened *server, err error) {
 	if s.authorities, err = loadAuthorities(string(c.ClientAuthorities)); err != nil {
 		return nil, err
 	}
-	kek := i.deps.KEK
-	if kek == nil {
-		if kek, err = openKEK(string(c.KeyEncryptionKey), string(c.Database)); err != nil {
-			return nil, err
-		}
+	kek, err := i.openKEK()
+	if err != nil {
+		return nil, err
 	}
 	if s.store, err = openStore(c, kek, i.deps.Now); err != nil {
 		return nil, err
@@ -93,6 +91,15 @@ func (i *Issuer) open(ctx context.Context) (opened *server, err error) {
 	}
 	s.browserClients = (&browserOrigins{clients: s.store, now: s.now}).allows
 	return s, s.openParts(kek, i.deps)
+}
+
+// openKEK is the key-encryption key: the one that was given, or that of the
+// file.
+func (i *Issuer) openKEK() (*keys.KEK, error) {
+	if i.deps.KEK != nil {
+		return i.deps.KEK, nil
+	}
+	return openKEK(string(i.config.KeyEncryptionKey), string(i.config.Database))
 }
 
 // openKEK makes the key-encryption key only together with the database: a new

@@ -4,14 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
-	"gatehouse.dev/gatehouse/issuer"
 	"gatehouse.dev/gatehouse/issuer/admin"
 	"gatehouse.dev/gatehouse/issuer/store"
 	adminv1 "gatehouse.dev/gatehouse/proto/gatehouse/admin/v1"
@@ -44,14 +40,7 @@ func throughSocket(ctx context.Context, address string, work func(context.Contex
 
 // onDatabase opens the database for this process alone.
 func onDatabase(ctx context.Context, c *Config, work func(context.Context, adminv1.AdminClient) error) error {
-	if err := c.Prepare([]Part{Issuer}, time.Now); err != nil {
-		return err
-	}
-	kek, err := environmentKEK()
-	if err != nil {
-		return err
-	}
-	i, err := issuer.New(*c.Issuer, issuer.Deps{Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(), Now: time.Now, KEK: kek})
+	i, err := offline(c)
 	if err != nil {
 		return err
 	}

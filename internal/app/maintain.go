@@ -33,7 +33,11 @@ func offline(c *Config) (*issuer.Issuer, error) {
 	if err := c.Prepare([]Part{Issuer}, time.Now); err != nil {
 		return nil, err
 	}
-	return issuer.New(*c.Issuer, issuer.Deps{Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(), Now: time.Now})
+	kek, err := environmentKEK()
+	if err != nil {
+		return nil, err
+	}
+	return issuer.New(*c.Issuer, issuer.Deps{Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(), Now: time.Now, KEK: kek})
 }
 
 // Backup writes a consistent copy of the issuer's database, through the admin

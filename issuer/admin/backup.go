@@ -3,6 +3,7 @@ package admin
 import (
 	"google.golang.org/grpc"
 
+	"gatehouse.dev/gatehouse/issuer/store"
 	adminv1 "gatehouse.dev/gatehouse/proto/gatehouse/admin/v1"
 )
 
@@ -11,6 +12,9 @@ const chunk = 256 << 10
 
 // Backup implements adminv1.AdminServer.
 func (s *Service) Backup(_ *adminv1.BackupRequest, stream grpc.ServerStreamingServer[adminv1.BackupResponse]) error {
+	if err := s.deps.Store.RecordEvents(stream.Context(), []store.Event{{Name: store.EventBackup}}); err != nil {
+		return answer(err, "database", "")
+	}
 	if err := s.deps.Store.Backup(stream.Context(), chunks{stream}); err != nil {
 		return answer(err, "database", "")
 	}

@@ -23,7 +23,7 @@ type local struct{ service adminv1.AdminServer }
 // Invoke implements grpc.ClientConnInterface by calling the method's handler.
 // Messages are copied, as a wire would.
 func (l local) Invoke(ctx context.Context, method string, args, reply any, _ ...grpc.CallOption) error {
-	ctx = offline(ctx)
+	ctx = Offline(ctx)
 	for _, m := range adminv1.Admin_ServiceDesc.Methods {
 		if "/"+adminv1.Admin_ServiceDesc.ServiceName+"/"+m.MethodName != method {
 			continue

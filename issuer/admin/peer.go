@@ -25,9 +25,21 @@ func Serve(service adminv1.AdminServer) *grpc.Server {
 		grpc.UnaryInterceptor(func(ctx context.Context, request any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 			return next(store.WithOrigin(ctx, store.Origin{Actor: actor(ctx)}), request)
 		}),
+		grpc.StreamInterceptor(func(service any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+			return next(service, attributed{stream})
+		}),
 	)
 	adminv1.RegisterAdminServer(server, service)
 	return server
+}
+
+// attributed is a stream whose origin is the process at the other end.
+type attributed struct{ grpc.ServerStream }
+
+// Context implements grpc.ServerStream.
+func (s attributed) Context() context.Context {
+	ctx := s.ServerStream.Context()
+	return store.WithOrigin(ctx, store.Origin{Actor: actor(ctx)})
 }
 
 func actor(ctx context.Context) string {
@@ -41,8 +53,8 @@ func actor(ctx context.Context) string {
 
 func uid(id int) string { return fmt.Sprintf("uid %d", id) }
 
-// offline is who administers without a socket: whoever runs this process.
-func offline(ctx context.Context) context.Context {
+// Offline is who administers without a socket: whoever runs this process.
+func Offline(ctx context.Context) context.Context {
 	return store.WithOrigin(ctx, store.Origin{Actor: uid(os.Getuid())})
 }
 

@@ -76,6 +76,10 @@ const (
 	EventRestore          = "store.restore"
 )
 
+// EventBackup is a copy of the database that somebody took, recorded by who
+// gives it out.
+const EventBackup = "store.backup"
+
 // Origin is where a change comes from.
 type Origin struct {
 	// Actor is the administrator; empty: whom the change concerns.

@@ -102,9 +102,8 @@ func Restore(ctx context.Context, backup, path string, o Options) error {
 	if err := Check(backup); err != nil {
 		return err
 	}
-	if held, err := inspect(path); err == nil {
-		held.Close()
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	replaced, err := recordsOf(path)
+	if err != nil {
 		return err
 	}
 	fresh := path + ".restoring"
@@ -116,13 +115,27 @@ func Restore(ctx context.Context, backup, path string, o Options) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(db.write(ctx, (*txn).endEverything), db.Close()); err != nil {
+	if err := errors.Join(db.write(ctx, func(t *txn) error { return t.endEverything(replaced) }), db.Close()); err != nil {
 		return fmt.Errorf("restoring: %w", err)
 	}
-	if err := os.Rename(path, path+".replaced"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := keepReplaced(path); err != nil {
 		return fmt.Errorf("keeping the present database: %w", err)
 	}
 	return os.Rename(fresh, path)
+}
+
+// keepReplaced gives a database a second name. It keeps its own until the
+// restored one takes that: were there a moment without, an issuer that starts in
+// it would begin with an empty database.
+func keepReplaced(path string) error {
+	kept := path + ".replaced"
+	if err := os.Remove(kept); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Link(path, kept); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 func copyFile(from, to string) error {
@@ -142,8 +155,28 @@ func copyFile(from, to string) error {
 	return errors.Join(err, target.Sync(), target.Close())
 }
 
-// endEverything ends all that was ever issued.
-func (t *txn) endEverything() error {
+// recordsOf is the number of the last audit record of a database that nobody may
+// have open; 0: there is none.
+func recordsOf(path string) (last uint64, err error) {
+	held, err := inspect(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer held.Close()
+	return last, held.View(func(tx *bbolt.Tx) error {
+		if log := tx.Bucket(auditLog); log != nil {
+			last = log.Sequence()
+		}
+		return nil
+	})
+}
+
+// endEverything ends all that was ever issued, and tells how far the audit log
+// of the database that is replaced went: what is missing here is there.
+func (t *txn) endEverything(replaced uint64) error {
 	keys, err := t.keys()
 	if err != nil {
 		return err
@@ -176,5 +209,5 @@ func (t *txn) endEverything() error {
 			return err
 		}
 	}
-	return t.audit(store.Event{Name: store.EventRestore})
+	return t.audit(store.Event{Name: store.EventRestore, Detail: fmt.Sprintf("the records of what it replaced went up to %d", replaced)})
 }

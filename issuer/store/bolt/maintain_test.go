@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,7 +63,11 @@ func TestRestoreEndsEverything(t *testing.T) {
 	}
 	epoch := db.Epoch()
 	db.Close()
-	if err := Restore(t.Context(), backup, path, Options{}); err != nil {
+	written, err := recordsOf(path)
+	if err != nil || written == 0 {
+		t.Fatalf("%d records, %v", written, err)
+	}
+	if err := Restore(store.WithOrigin(t.Context(), store.Origin{Actor: "uid 7"}), backup, path, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	restored := openAt(t, path, Options{})
@@ -89,8 +94,8 @@ func TestRestoreEndsEverything(t *testing.T) {
 		t.Errorf("the keys are %+v, %v", keys, err)
 	}
 	found, _, _, err := restored.Events(t.Context(), store.EventQuery{Name: store.EventRestore, Limit: 2})
-	if err != nil || len(found) != 1 {
-		t.Errorf("the restore is entered %d times, %v", len(found), err)
+	if err != nil || len(found) != 1 || found[0].Actor != "uid 7" || !strings.HasSuffix(found[0].Detail, fmt.Sprint(" ", written)) {
+		t.Errorf("the restore is entered as %+v, %v", found, err)
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the file: %v, %v", info, err)
