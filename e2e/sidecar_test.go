@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -164,6 +165,29 @@ func TestSidecarProcess(t *testing.T) {
 	}
 	if !again.PeerCertificates[0].Equal(first.PeerCertificates[0]) {
 		t.Error("a second start has another certificate, though the first was fresh")
+	}
+	c.process.Stop(t)
+	saysWhoTookItsPort(t, c)
+}
+
+// saysWhoTookItsPort starts it where something else listens on its address.
+func saysWhoTookItsPort(t *testing.T, c *sidecar) {
+	t.Helper()
+	taken, err := net.Listen("tcp", c.system.Config().Text("gateway.services.orders.sidecar.address"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	c.launch(t, "sidecar-without-its-port")
+	harness.Eventually(t, 20*time.Second, func() error {
+		status, body, err := harness.Get("http://" + c.telemetry + "/readyz")
+		if err == nil && (status != 503 || !strings.Contains(body, "cannot bind")) {
+			err = fmt.Errorf("readyz says %d %s", status, body)
+		}
+		return err
+	})
+	if strings.Contains(c.process.Log(), `"msg":"ready"`) {
+		t.Error("it was ready without a listener")
 	}
 	c.process.Stop(t)
 }

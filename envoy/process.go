@@ -194,20 +194,24 @@ func (p *Process) post(path string) error {
 // Ready tells whether Envoy serves what the control plane told it; its error
 // says what it waits for.
 func (p *Process) Ready(ctx context.Context) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, adminURL+"/ready", nil)
+	response, err := p.get(ctx, "/ready")
 	if err != nil {
 		return fmt.Errorf("asking Envoy whether it is ready: %w", err)
 	}
-	response, err := p.admin.Do(request)
-	if err != nil {
-		return fmt.Errorf("asking Envoy whether it is ready: %w", err)
-	}
-	defer response.Body.Close()
+	response.Body.Close()
 	p.alive.Store(true)
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("envoy is not ready yet: %s", response.Status)
 	}
-	return nil
+	return p.listening(ctx)
+}
+
+func (p *Process) get(ctx context.Context, path string) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, adminURL+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	return p.admin.Do(request)
 }
 
 func orExit(err error) error {
