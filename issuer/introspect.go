@@ -67,8 +67,8 @@ func accepts(r *http.Request, media string) bool {
 	return false
 }
 
-// writeIntrospection answers with a JWT for the one who asked (RFC 9701 §5). It
-// has neither sub nor exp, so that it cannot pass for an access token.
+// writeIntrospection answers with a JWT for the one who asked (RFC 9701 §5),
+// signed with what it is registered for (§6). It has neither sub nor exp, so that it cannot pass for an access token.
 func (s *server) writeIntrospection(ctx context.Context, w http.ResponseWriter, client store.Client, answer *introspection) error {
 	claims, err := json.Marshal(map[string]any{
 		"iss": s.config.URL, "aud": client.ID, "iat": s.now().Unix(), "token_introspection": answer,
@@ -76,7 +76,7 @@ func (s *server) writeIntrospection(ctx context.Context, w http.ResponseWriter, 
 	if err != nil {
 		return fmt.Errorf("encoding an introspection: %w", err)
 	}
-	signed, err := s.keys.Sign(ctx, keys.ES256, strings.TrimPrefix(typeIntrospection, "application/"), claims)
+	signed, err := s.keys.Sign(ctx, cmp.Or(client.IntrospectionAlgorithm, keys.ES256), strings.TrimPrefix(typeIntrospection, "application/"), claims)
 	if err != nil {
 		return fmt.Errorf("signing an introspection: %w", err)
 	}

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/lestrrat-go/jwx/v2/jwk"
+	"github.com/lestrrat-go/jwx/v2/jws"
 
 	"gatehouse.dev/gatehouse/issuer/keys"
 	"gatehouse.dev/gatehouse/token"
@@ -56,4 +58,34 @@ func TestIntrospectionAsJWT(t *testing.T) {
 	if got := s.request("GET", pathDiscovery, "").json(t)["introspection_signing_alg_values_supported"]; !cmp.Equal(got, []any{keys.ES256}) {
 		t.Errorf("advertised is %v", got)
 	}
+}
+
+// Each resource server is registered for the algorithm that it reads, among
+// those that there are keys for (RFC 9701 §6).
+func TestIntrospectionAlgorithmIsTheClients(t *testing.T) {
+	s := newSite(t, registering, func(c *Config) { c.Keys.Algorithms = []string{keys.PS256} })
+	published, err := jwk.Parse(s.server.keys.JWKS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	robot := robotWith("introspection_signed_response_alg", keys.PS256)
+	m := s.jsonRequest("POST", pathRegister, s.initialToken(1), robot).json(t)
+	if m["introspection_signed_response_alg"] != keys.PS256 {
+		t.Fatalf("registered as %v", m)
+	}
+	id, _ := m["client_id"].(string)
+	secret, _ := m["client_secret"].(string)
+	for client, want := range map[string]string{id: keys.PS256, "orders": keys.ES256} {
+		with := map[string]string{id: secret, "orders": webSecret}[client]
+		a := s.request("POST", pathIntrospect, "token=x", basic(client, with), header("Accept", typeIntrospection))
+		head, _ := decodeJWS(t, a.body)
+		if head["alg"] != want {
+			t.Errorf("%s gets %v, want %s", client, head, want)
+		}
+		if _, err := jws.Verify([]byte(a.body), jws.WithKeySet(published)); err != nil {
+			t.Errorf("the answer to %s does not verify: %v", client, err)
+		}
+	}
+	s.oauthError(s.jsonRequest("POST", pathRegister, s.initialToken(1), robotWith("introspection_signed_response_alg", keys.RS256)), 400, codeInvalidMetadata)
+	s.oauthError(s.jsonRequest("POST", pathRegister, s.initialToken(1), robotWith("introspection_signed_response_alg", "none")), 400, codeInvalidMetadata)
 }

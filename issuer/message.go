@@ -46,7 +46,7 @@ type metadata struct {
 func describe(c Config, scopes []string, locales []string) metadata {
 	proven := named(authMethods(c))
 	methods := append(proven, oidc.AuthMethodNone)
-	return metadata{IssInResponse: true, IntrospectionAlgorithms: []string{keys.ES256}, BackchannelLogout: true, BackchannelLogoutSession: true, proofMetadata: describeProofs(c), DiscoveryConfiguration: &oidc.DiscoveryConfiguration{
+	return metadata{IssInResponse: true, IntrospectionAlgorithms: c.algorithms(), BackchannelLogout: true, BackchannelLogoutSession: true, proofMetadata: describeProofs(c), DiscoveryConfiguration: &oidc.DiscoveryConfiguration{
 		Issuer:                                    c.URL,
 		AuthorizationEndpoint:                     c.URL + pathAuthorize,
 		TokenEndpoint:                             c.URL + pathToken,

@@ -278,10 +278,25 @@ func TestMetadataAlgorithms(t *testing.T) {
 		}
 		d.advertises("dpop_signing_alg_values_supported", proven)
 		d.advertises("id_token_signing_alg_values_supported", chosen)
-		a := d.request("POST", pathIntrospect, "token=x", basic("machine", webSecret), header("Accept", typeIntrospection))
-		head, _ := decodeJWS(d, a.body)
-		d.advertises("introspection_signing_alg_values_supported", map[string]bool{head["alg"].(string): true})
+		d.advertises("introspection_signing_alg_values_supported", d.introspects())
 	})
+}
+
+// introspects tells what the answers to introspections can be signed with.
+func (d *described) introspects() map[string]bool {
+	d.Helper()
+	works := map[string]bool{}
+	for _, alg := range append(keys.Algorithms(), "none", "HS256", "ES384") {
+		c := store.Client{ID: "asks-" + alg, Type: store.Confidential, Secret: store.HashOf(webSecret), GrantTypes: []string{grantClientCredentials}, IntrospectionAlgorithm: alg}
+		if len(d.server.admin.CheckClient(c)) > 0 {
+			continue
+		}
+		d.register(c)
+		a := d.request("POST", pathIntrospect, "token=x", basic(c.ID, webSecret), header("Accept", typeIntrospection))
+		head, _ := decodeJWS(d, a.body)
+		works[alg] = head["alg"] == alg
+	}
+	return works
 }
 
 // The claims are those of ID tokens and of userinfo, and the languages those of

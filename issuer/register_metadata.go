@@ -28,6 +28,7 @@ type clientMetadata struct {
 	ResponseTypes          []string `json:"response_types,omitempty"`
 	ApplicationType        string   `json:"application_type,omitempty"`
 	IDTokenAlgorithm       string   `json:"id_token_signed_response_alg,omitempty"`
+	IntrospectionAlgorithm string   `json:"introspection_signed_response_alg,omitempty"`
 	Scope                  string   `json:"scope,omitempty"`
 	RequirePushed          bool     `json:"require_pushed_authorization_requests,omitempty"`
 	SoftwareStatement      string   `json:"software_statement,omitempty"`
@@ -113,7 +114,7 @@ func (m *clientMetadata) client(p store.RegistrationPolicy) store.Client {
 	c := store.Client{
 		Name: m.ClientName, Type: store.Confidential, GrantTypes: m.GrantTypes,
 		RedirectURIs: m.RedirectURIs, PostLogoutRedirectURIs: m.PostLogoutRedirectURIs, BackchannelLogoutURI: m.BackchannelLogoutURI,
-		IDTokenAlgorithm: m.IDTokenAlgorithm, RequirePushed: m.RequirePushed,
+		IDTokenAlgorithm: m.IDTokenAlgorithm, IntrospectionAlgorithm: m.IntrospectionAlgorithm, RequirePushed: m.RequirePushed,
 		Proof: m.proof(), BindToKey: m.BindToKey, BindToCertificate: m.BindToCertificate,
 	}
 	switch {
@@ -139,7 +140,7 @@ func registeredMetadata(c store.Client, endpoint, secret, management string) reg
 			ClientID: c.ID, ClientSecret: secret, ClientName: c.Name, RedirectURIs: c.RedirectURIs,
 			PostLogoutRedirectURIs: c.PostLogoutRedirectURIs, BackchannelLogoutURI: c.BackchannelLogoutURI,
 			GrantTypes: c.GrantTypes, ApplicationType: "web",
-			IDTokenAlgorithm: c.IDTokenAlgorithm, Scope: strings.Join(c.Scopes, " "), RequirePushed: c.RequirePushed,
+			IDTokenAlgorithm: c.IDTokenAlgorithm, IntrospectionAlgorithm: c.IntrospectionAlgorithm, Scope: strings.Join(c.Scopes, " "), RequirePushed: c.RequirePushed,
 			proofRegistration: registeredProof(c),
 		},
 		IssuedAt: c.CreatedAt.Unix(), AccessToken: management, ClientURI: endpoint + "?" + url.Values{"client_id": {c.ID}}.Encode(),

@@ -44,6 +44,7 @@ type SiteClient struct {
 	Scopes                 []string      `yaml:"scopes,omitempty"`
 	AccessTokenLifetime    time.Duration `yaml:"access_token_lifetime,omitempty"`
 	IDTokenAlgorithm       string        `yaml:"id_token_algorithm,omitempty"`
+	IntrospectionAlgorithm string        `yaml:"introspection_algorithm,omitempty"`
 	Proof                  *SiteProof    `yaml:"proof,omitempty"`
 	RequirePushed          bool          `yaml:"require_pushed,omitempty"`
 	BindToKey              bool          `yaml:"bind_to_key,omitempty"`
@@ -143,7 +144,7 @@ func siteClient(c *adminv1.Client) SiteClient {
 		ID: c.GetId(), Name: c.GetName(), Type: strings.ToLower(strings.TrimPrefix(c.GetType().String(), "CLIENT_TYPE_")),
 		GrantTypes: c.GetGrantTypes(), RedirectURIs: c.GetRedirectUris(), PostLogoutRedirectURIs: c.GetPostLogoutRedirectUris(),
 		BackchannelLogoutURI: c.GetBackchannelLogoutUri(), Scopes: c.GetScopes(), AccessTokenLifetime: c.GetAccessTokenLifetime().AsDuration(),
-		IDTokenAlgorithm: c.GetIdTokenAlgorithm(), Disabled: c.GetDisabled(), SecretHash: c.GetSecretHash(),
+		IDTokenAlgorithm: c.GetIdTokenAlgorithm(), IntrospectionAlgorithm: c.GetIntrospectionAlgorithm(), Disabled: c.GetDisabled(), SecretHash: c.GetSecretHash(),
 		Proof: siteProof(c.GetProof()), RequirePushed: c.GetRequirePushed(), BindToKey: c.GetBindToKey(), BindToCertificate: c.GetBindToCertificate(),
 	}
 }
@@ -187,7 +188,7 @@ func (c SiteClient) message() *adminv1.Client {
 	m := &adminv1.Client{
 		Id: c.ID, Name: c.Name, Type: adminv1.ClientType(adminv1.ClientType_value["CLIENT_TYPE_"+strings.ToUpper(c.Type)]),
 		GrantTypes: c.GrantTypes, RedirectUris: c.RedirectURIs, PostLogoutRedirectUris: c.PostLogoutRedirectURIs,
-		BackchannelLogoutUri: c.BackchannelLogoutURI, Scopes: c.Scopes, IdTokenAlgorithm: c.IDTokenAlgorithm, Disabled: c.Disabled, SecretHash: c.SecretHash,
+		BackchannelLogoutUri: c.BackchannelLogoutURI, Scopes: c.Scopes, IdTokenAlgorithm: c.IDTokenAlgorithm, IntrospectionAlgorithm: c.IntrospectionAlgorithm, Disabled: c.Disabled, SecretHash: c.SecretHash,
 		Proof: c.Proof.message(), RequirePushed: c.RequirePushed, BindToKey: c.BindToKey, BindToCertificate: c.BindToCertificate,
 	}
 	if c.AccessTokenLifetime > 0 {

@@ -73,8 +73,17 @@ func (s *Service) checkTokens(vs *conf.Violations, c store.Client) {
 	if most := s.config.AccessTokenLifetime; c.AccessTokenLifetime != 0 && (c.AccessTokenLifetime < time.Second || c.AccessTokenLifetime > most) {
 		vs.Add("access_token_lifetime", c.AccessTokenLifetime, "is out of bounds", fmt.Sprintf("choose 1s to %s, which is issuer.access_token_lifetime", most))
 	}
-	if c.IDTokenAlgorithm != "" && !slices.Contains(s.config.Algorithms, c.IDTokenAlgorithm) {
-		vs.Add("id_token_algorithm", c.IDTokenAlgorithm, "has no signing keys", "use one of "+strings.Join(s.config.Algorithms, ", ")+", or add it to issuer.keys.algorithms")
+	s.checkAlgorithm(vs, "id_token_algorithm", c.IDTokenAlgorithm)
+	s.checkAlgorithm(vs, "introspection_algorithm", c.IntrospectionAlgorithm)
+	if c.IntrospectionAlgorithm != "" && c.Type != store.Confidential {
+		vs.Add("introspection_algorithm", c.IntrospectionAlgorithm, "is of no use: only confidential clients may introspect", "leave it out")
+	}
+}
+
+// checkAlgorithm wants there to be keys for what the client wants signed.
+func (s *Service) checkAlgorithm(vs *conf.Violations, key, algorithm string) {
+	if algorithm != "" && !slices.Contains(s.config.Algorithms, algorithm) {
+		vs.Add(key, algorithm, "has no signing keys", "use one of "+strings.Join(s.config.Algorithms, ", ")+", or add it to issuer.keys.algorithms")
 	}
 }
 

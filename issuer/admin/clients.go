@@ -52,6 +52,7 @@ func fromMessage(m *adminv1.Client) store.Client {
 		GrantTypes:   slices.Clone(m.GetGrantTypes()),
 		RedirectURIs: slices.Clone(m.GetRedirectUris()), Scopes: slices.Clone(m.GetScopes()),
 		AccessTokenLifetime: m.GetAccessTokenLifetime().AsDuration(), IDTokenAlgorithm: m.GetIdTokenAlgorithm(),
+		IntrospectionAlgorithm: m.GetIntrospectionAlgorithm(),
 		Disabled:               m.GetDisabled(),
 		Proof:                  proofFrom(m.GetProof()),
 		RequirePushed:          m.GetRequirePushed(),
@@ -79,7 +80,8 @@ func clientMessage(c store.Client) *adminv1.Client {
 		Id: c.ID, Name: c.Name, GrantTypes: c.GrantTypes, RedirectUris: c.RedirectURIs,
 		Scopes: c.Scopes, CreatedAt: timestamppb.New(c.CreatedAt), IdTokenAlgorithm: c.IDTokenAlgorithm,
 		Proof: proofMessage(c.Proof), RequirePushed: c.RequirePushed, BindToKey: c.BindToKey, BindToCertificate: c.BindToCertificate,
-		Disabled: c.Disabled, SelfRegistered: c.Registration != nil,
+		IntrospectionAlgorithm: c.IntrospectionAlgorithm,
+		Disabled:               c.Disabled, SelfRegistered: c.Registration != nil,
 		PostLogoutRedirectUris: c.PostLogoutRedirectURIs, BackchannelLogoutUri: c.BackchannelLogoutURI,
 	}
 	if c.AccessTokenLifetime > 0 {

@@ -42,6 +42,9 @@ type Client struct {
 	AccessTokenLifetime time.Duration
 	// IDTokenAlgorithm signs its ID tokens; empty: ES256.
 	IDTokenAlgorithm string
+	// IntrospectionAlgorithm signs the introspections that it asks for as a JWT
+	// (introspection_signed_response_alg, RFC 9701 §6); empty: ES256.
+	IntrospectionAlgorithm string `json:",omitempty"`
 	// RequirePushed: its authorization requests are pushed (RFC 9126 §6).
 	RequirePushed bool
 	// BindToKey: its access tokens are bound to a DPoP key, or there are none

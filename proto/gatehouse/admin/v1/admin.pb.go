@@ -154,6 +154,8 @@ type Client struct {
 	AccessTokenLifetime *durationpb.Duration `protobuf:"bytes,20,opt,name=access_token_lifetime,json=accessTokenLifetime,proto3" json:"access_token_lifetime,omitempty"`
 	// What signs its ID tokens; empty: ES256.
 	IdTokenAlgorithm string `protobuf:"bytes,21,opt,name=id_token_algorithm,json=idTokenAlgorithm,proto3" json:"id_token_algorithm,omitempty"`
+	// What signs the introspections that it asks for as a JWT; empty: ES256.
+	IntrospectionAlgorithm string `protobuf:"bytes,22,opt,name=introspection_algorithm,json=introspectionAlgorithm,proto3" json:"introspection_algorithm,omitempty"`
 	// Disabled clients are refused.
 	Disabled bool `protobuf:"varint,40,opt,name=disabled,proto3" json:"disabled,omitempty"`
 	// Set by the server: the client registered itself.
@@ -275,6 +277,13 @@ func (x *Client) GetAccessTokenLifetime() *durationpb.Duration {
 func (x *Client) GetIdTokenAlgorithm() string {
 	if x != nil {
 		return x.IdTokenAlgorithm
+	}
+	return ""
+}
+
+func (x *Client) GetIntrospectionAlgorithm() string {
+	if x != nil {
+		return x.IntrospectionAlgorithm
 	}
 	return ""
 }
@@ -4324,7 +4333,7 @@ var File_gatehouse_admin_v1_admin_proto protoreflect.FileDescriptor
 
 const file_gatehouse_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x1egatehouse/admin/v1/admin.proto\x12\x12gatehouse.admin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfb\x05\n" +
+	"\x1egatehouse/admin/v1/admin.proto\x12\x12gatehouse.admin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb4\x06\n" +
 	"\x06Client\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x122\n" +
@@ -4338,7 +4347,8 @@ const file_gatehouse_admin_v1_admin_proto_rawDesc = "" +
 	"\x19post_logout_redirect_uris\x18\b \x03(\tR\x16postLogoutRedirectUris\x124\n" +
 	"\x16backchannel_logout_uri\x18\t \x01(\tR\x14backchannelLogoutUri\x12M\n" +
 	"\x15access_token_lifetime\x18\x14 \x01(\v2\x19.google.protobuf.DurationR\x13accessTokenLifetime\x12,\n" +
-	"\x12id_token_algorithm\x18\x15 \x01(\tR\x10idTokenAlgorithm\x12\x1a\n" +
+	"\x12id_token_algorithm\x18\x15 \x01(\tR\x10idTokenAlgorithm\x127\n" +
+	"\x17introspection_algorithm\x18\x16 \x01(\tR\x16introspectionAlgorithm\x12\x1a\n" +
 	"\bdisabled\x18( \x01(\bR\bdisabled\x12'\n" +
 	"\x0fself_registered\x18) \x01(\bR\x0eselfRegistered\x12\x1f\n" +
 	"\vsecret_hash\x18* \x01(\tR\n" +
