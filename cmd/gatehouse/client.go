@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	adminv1 "gatehouse.dev/gatehouse/proto/gatehouse/admin/v1"
 )
@@ -48,9 +46,9 @@ var clientTypes = map[string]adminv1.ClientType{
 }
 
 func newClientAdd(p *program) *cobra.Command {
-	client, proof := &adminv1.Client{}, &proofFlags{}
+	client := &adminv1.Client{}
+	settings := settingsOf(client)
 	var kind, file string
-	var lifetime time.Duration
 	c := &cobra.Command{
 		Use:   "add",
 		Short: "Add a client, and show its secret once",
@@ -71,10 +69,7 @@ refresh_token).` + howAdministered,
 			if err := completeClient(client, kind); err != nil {
 				return err
 			}
-			if lifetime != 0 {
-				client.AccessTokenLifetime = durationpb.New(lifetime)
-			}
-			if err := proof.complete(client); err != nil {
+			if err := settings.complete(); err != nil {
 				return err
 			}
 			secret, err := openSecretFile(file)
@@ -92,8 +87,7 @@ refresh_token).` + howAdministered,
 			})
 		},
 	}
-	clientFlags(c, client, &lifetime)
-	proof.flags(c, client)
+	settings.flags(c)
 	f := c.Flags()
 	f.StringVar(&client.Id, "id", "", "its id; one is made when there is none")
 	f.StringVar(&kind, "type", "confidential", "confidential, public or native")

@@ -2,66 +2,79 @@ package main
 
 import (
 	"context"
-	"maps"
 	"slices"
-	"time"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	adminv1 "gatehouse.dev/gatehouse/proto/gatehouse/admin/v1"
 )
 
-// clientFlagFields are the fields that the flags of a client set.
-var clientFlagFields = map[string]string{
-	"name": "name", "scope": "scopes", "redirect-uri": "redirect_uris", "grant": "grant_types",
-	"post-logout-redirect-uri": "post_logout_redirect_uris", "backchannel-logout-uri": "backchannel_logout_uri",
-	"access-token-lifetime": "access_token_lifetime", "id-token-algorithm": "id_token_algorithm",
-}
-
-// clientFlags are the flags that adding and changing a client share.
-func clientFlags(c *cobra.Command, client *adminv1.Client, lifetime *time.Duration) {
-	f := c.Flags()
-	f.StringVar(&client.Name, "name", "", "its name, as people are shown it when they consent (default: its id)")
-	f.StringArrayVar(&client.Scopes, "scope", nil, "a scope that it may ask for; may be repeated")
-	f.StringArrayVar(&client.RedirectUris, "redirect-uri", nil, "where people come back to after the login; may be repeated (native: http://127.0.0.1/callback)")
-	f.StringArrayVar(&client.PostLogoutRedirectUris, "post-logout-redirect-uri", nil, "where people may come back to after a logout; may be repeated")
-	f.StringVar(&client.BackchannelLogoutUri, "backchannel-logout-uri", "", "what is told, by a logout token, when a session of the client's ends")
-	f.StringArrayVar(&client.GrantTypes, "grant", nil, "a grant type that it may use; may be repeated")
-	f.DurationVar(lifetime, "access-token-lifetime", 0, "the longest life of its access tokens (default: as long as their APIs allow)")
-	f.StringVar(&client.IdTokenAlgorithm, "id-token-algorithm", "", "what signs its ID tokens, among issuer.keys.algorithms (default ES256)")
-}
-
 func newClientUpdate(p *program) *cobra.Command {
 	client, standing := &adminv1.Client{}, &standing{}
-	var lifetime time.Duration
+	settings := settingsOf(client)
 	c := &cobra.Command{
 		Use:   "update ID",
 		Short: "Change a client; what is not named stays",
-		Long: `Changes a client. Lists are replaced as a whole. --disable refuses the client and
-revokes all that it was issued.` + howAdministered,
+		Long: `Changes a client. Lists are replaced as a whole. Another --auth-method drops all that
+the one before needed, the secret too; back to a secret, gatehouse client secret
+makes a new one. --disable refuses the client and revokes all that it was issued.` + howAdministered,
 		Example: `  gatehouse client update shop --redirect-uri https://shop.example/callback --scope openid
+  gatehouse client update robot --auth-method private_key_jwt --jwks robot.jwks --bind-to-key
+  gatehouse client update robot --require-pushed=false
   gatehouse client update robot --disable`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			paths, err := standing.paths(cmd, clientFlagFields)
+			paths, err := standing.paths(cmd, settings.fields())
 			if err != nil {
 				return err
 			}
-			client.Id, client.Disabled = args[0], standing.disable
-			if lifetime != 0 {
-				client.AccessTokenLifetime = durationpb.New(lifetime)
+			if err := settings.complete(); err != nil {
+				return err
 			}
+			client.Id, client.Disabled = args[0], standing.disable
 			return p.administer(cmd, func(ctx context.Context, admin adminv1.AdminClient) error {
+				if slices.Contains(paths, "proof") {
+					is, err := admin.GetClient(ctx, &adminv1.GetClientRequest{Id: args[0]})
+					if err != nil {
+						return err
+					}
+					client.Proof = proofAfter(is.GetClient().GetProof(), client.GetProof(), settings.proofFields(cmd))
+				}
 				_, err := admin.UpdateClient(ctx, &adminv1.UpdateClientRequest{Client: client, UpdateMask: &fieldmaskpb.FieldMask{Paths: paths}})
 				return err
 			})
 		},
 	}
-	clientFlags(c, client, &lifetime)
+	settings.flags(c)
 	standing.flags(c, "revoke all that it was issued")
 	return c
+}
+
+// exclusive are fields of a proof of which one takes the place of the others.
+var exclusive = [][]string{{"jwks", "jwks_uri"}, {"subject_dn", "san_dns", "san_uri", "san_ip", "san_email"}}
+
+// proofAfter is how a client proves itself once the fields that are named are
+// as they are given. Another method begins anew.
+func proofAfter(was, given *adminv1.ClientProof, named []string) *adminv1.ClientProof {
+	is := proto.CloneOf(was)
+	if is == nil || slices.Contains(named, "method") && given.GetMethod() != was.GetMethod() {
+		is = &adminv1.ClientProof{}
+	}
+	to, from := is.ProtoReflect(), given.ProtoReflect()
+	fields := to.Descriptor().Fields()
+	for _, group := range exclusive {
+		if slices.ContainsFunc(group, func(name string) bool { return slices.Contains(named, name) }) {
+			for _, name := range group {
+				to.Clear(fields.ByTextName(name))
+			}
+		}
+	}
+	for _, name := range named {
+		to.Set(fields.ByTextName(name), from.Get(fields.ByTextName(name)))
+	}
+	return is
 }
 
 func newClientShow(p *program) *cobra.Command {
@@ -78,26 +91,13 @@ func newClientShow(p *program) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return out.show(cmd, answer.GetClient(), clientPairs(answer.GetClient()))
+				c := answer.GetClient()
+				return out.show(cmd, c, slices.Concat(
+					[][2]string{{"id", c.GetId()}, {"type", typeName(c.GetType())}},
+					settingsOf(c).pairs(),
+					[][2]string{{"disabled", yes(c.GetDisabled())}, {"self registered", yes(c.GetSelfRegistered())}, {"created", when(c.GetCreatedAt())}},
+				))
 			})
 		},
 	})
-}
-
-// clientPairs are a client's fields for people.
-func clientPairs(c *adminv1.Client) [][2]string {
-	values := map[string]string{
-		"name": c.GetName(), "scope": list(c.GetScopes()), "redirect-uri": list(c.GetRedirectUris()), "grant": list(c.GetGrantTypes()),
-		"post-logout-redirect-uri": list(c.GetPostLogoutRedirectUris()), "backchannel-logout-uri": c.GetBackchannelLogoutUri(),
-		"id-token-algorithm": c.GetIdTokenAlgorithm(), "disabled": yes(c.GetDisabled()), "self registered": yes(c.GetSelfRegistered()),
-		"created": when(c.GetCreatedAt()),
-	}
-	if c.GetAccessTokenLifetime() != nil {
-		values["access-token-lifetime"] = c.GetAccessTokenLifetime().AsDuration().String()
-	}
-	pairs := [][2]string{{"id", c.GetId()}, {"type", typeName(c.GetType())}}
-	for _, key := range slices.Sorted(maps.Keys(values)) {
-		pairs = append(pairs, [2]string{key, values[key]})
-	}
-	return pairs
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -94,14 +95,15 @@ func (o *output) show(cmd *cobra.Command, m proto.Message, pairs [][2]string) er
 
 func list(values []string) string { return strings.Join(values, ",") }
 
-// changedFields are the fields whose flags were given.
+// changedFields are the fields whose flags were given, each once.
 func changedFields(cmd *cobra.Command, fields map[string]string) (paths []string) {
 	for flag, field := range fields {
 		if cmd.Flags().Changed(flag) {
 			paths = append(paths, field)
 		}
 	}
-	return paths
+	slices.Sort(paths)
+	return slices.Compact(paths)
 }
 
 // standing are the flags --enable and --disable of an update.

@@ -47,9 +47,6 @@ func (s *Service) UpdateClient(ctx context.Context, request *adminv1.UpdateClien
 		}
 		updated := fromMessage(message)
 		updated.Secret, updated.Registration = c.Secret, heldTo(updated, *c)
-		if updated.Proof.Method != "" {
-			updated.Secret = store.Hash{} // or it would be good again one day
-		}
 		updated.CreatedAt, updated.NotBefore = c.CreatedAt, c.NotBefore
 		*c = updated
 		vs := s.checkClient(updated)

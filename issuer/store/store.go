@@ -64,7 +64,8 @@ type Clients interface {
 	// UpdateClient edits a client and returns it as it is now, or is
 	// ErrNotFound. edit may run more than once, so it only computes; its error
 	// changes nothing. Disabling revokes all that the client was issued. Id,
-	// secret and times stay as they are.
+	// secret and times stay as they are; but the secret of a client that proves
+	// itself otherwise goes, or it would be good again one day.
 	UpdateClient(ctx context.Context, id string, edit func(*Client) error) (Client, error)
 	// SetClientSecret replaces the hash of the secret, or is ErrNotFound.
 	SetClientSecret(ctx context.Context, id string, secret Hash) error

@@ -74,6 +74,9 @@ func (t *txn) updateClient(id string, edit func(*store.Client) error, event stri
 		return was, refuse(err)
 	}
 	c.ID, c.Secret, c.CreatedAt, c.NotBefore = was.ID, was.Secret, was.CreatedAt, was.NotBefore
+	if c.Proof.Method != "" {
+		c.Secret = store.Hash{}
+	}
 	if c.Disabled && !was.Disabled {
 		if c.NotBefore, err = t.revokeAll(store.KindClient, id, c.NotBefore); err != nil {
 			return was, err

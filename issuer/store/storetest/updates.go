@@ -74,6 +74,13 @@ func testClientUpdates(t *testing.T, e *env) {
 	if c := must[store.Client](t)(e.Client(e.ctx, "app")); c.Name != "App" || e.last() != 0 {
 		t.Errorf("the client is %v; %d revocations", c, e.last())
 	}
+	e.ok(e.SetClientSecret(e.ctx, "app", store.HashOf("secret")))
+	for _, method := range []string{"private_key_jwt", ""} {
+		c, err := e.UpdateClient(e.ctx, "app", func(c *store.Client) error { c.Proof.Method = method; return nil })
+		if err != nil || !c.Secret.IsZero() {
+			t.Errorf("the secret is still there with the method %q, %v", method, err)
+		}
+	}
 }
 
 // Who is disabled loses everything at once, gets nothing while it lasts, and
