@@ -9,11 +9,20 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 )
+
+// callOf is a call that has a context and nothing else.
+type callOf struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (s callOf) Context() context.Context { return s.ctx }
 
 func TestCallers(t *testing.T) {
 	w := newWorld(t)
@@ -34,6 +43,11 @@ func TestCallers(t *testing.T) {
 	handled := func(ctx context.Context) bool {
 		called := false
 		_, err := w.server.intercept(ctx, nil, nil, func(context.Context, any) (any, error) { called = true; return nil, nil })
+		return called && err == nil
+	}
+	watched := func(ctx context.Context) bool {
+		called := false
+		err := w.server.interceptStream(nil, callOf{ctx: ctx}, nil, func(any, grpc.ServerStream) error { called = true; return nil })
 		return called && err == nil
 	}
 	for _, c := range []struct {
@@ -60,6 +74,9 @@ func TestCallers(t *testing.T) {
 		if got := handled(c.ctx); got != c.want {
 			t.Errorf("%s: handled %t", c.name, got)
 		}
+		if got := watched(c.ctx); got != c.want {
+			t.Errorf("%s: a stream is handled %t", c.name, got)
+		}
 	}
 	if got, _ := w.server.Check(t.Context(), checkOf(w.rule(), w.person())); got.GetDeniedResponse().GetStatus().GetCode() != 503 {
 		t.Errorf("Check itself admits nobody: %v", got)
@@ -70,7 +87,11 @@ func TestInterceptSurvivesAPanic(t *testing.T) {
 	w := newWorld(t)
 	w.start()
 	_, err := w.server.intercept(localContext(), nil, nil, func(context.Context, any) (any, error) { panic("x") })
-	if status.Code(err) != codes.Internal || w.figure("gatehouse_authz_panics_total") != 1 {
+	streamed := w.server.interceptStream(nil, callOf{ctx: localContext()}, nil, func(any, grpc.ServerStream) error { panic("x") })
+	if status.Code(streamed) != codes.Internal {
+		t.Errorf("a stream: %v", streamed)
+	}
+	if status.Code(err) != codes.Internal || w.figure("gatehouse_authz_panics_total") != 2 {
 		t.Errorf("got %v", err)
 	}
 }

@@ -60,6 +60,12 @@ type Config struct {
 	// The SPIFFE id that `trust` must have over mutual TLS; unused on a Unix
 	// socket. Default: spiffe://TRUST_DOMAIN/controlplane.
 	TrustIdentity string `yaml:"trust_identity"`
+	// How long the last word of `trust` on who was revoked counts once it is not
+	// heard any more, 1m to 24h; then every request is answered 503 and every
+	// watched stream ends. Danger: until then a workload that was revoked
+	// meanwhile is let in here. Default: 30m, half the life of a workload's
+	// certificate.
+	TrustMaxAge time.Duration `yaml:"trust_max_age"`
 	// The signed assertions that services get.
 	Assertions Assertions `yaml:"assertions"`
 	// The issuers whose tokens can be verified; a route says which of them it
@@ -131,6 +137,7 @@ const (
 	defaultProofEntries = 1 << 20
 	defaultSkew         = 30 * time.Second
 	defaultRotate       = 24 * time.Hour
+	defaultTrustMaxAge  = 30 * time.Minute
 	defaultAssertions   = 32 << 20
 	defaultJWKSMaxAge   = 24 * time.Hour
 	defaultJWKSInterval = 5 * time.Minute
@@ -150,6 +157,7 @@ func (c *Config) SetDefaults(dataDir string) {
 	conf.Default(&c.AllowedEvents, "info")
 	c.Trust = serve.Absolute(dataDir, c.Trust)
 	conf.Default(&c.TrustIdentity, envoy.ControlPlaneIdentity(trustDomain(c.LocalIdentity)))
+	conf.Default(&c.TrustMaxAge, defaultTrustMaxAge)
 	conf.Default(&c.Assertions.Rotate, defaultRotate)
 	conf.Default(&c.Assertions.CacheBytes, defaultAssertions)
 	if len(c.RuleKeys) == 0 {

@@ -26,6 +26,7 @@ import (
 	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
@@ -75,6 +76,7 @@ type Server struct {
 	idPrefix string
 	ids      atomic.Uint64
 	draining atomic.Bool
+	stopping chan struct{} // closed when it is draining
 	grace    time.Duration
 }
 
@@ -96,7 +98,7 @@ func New(config Config, deps Deps) (*Server, error) {
 	registry := prometheus.NewRegistry()
 	s := &Server{
 		config: config, metrics: newMetrics(),
-		logger: deps.Logger, now: deps.Now, gatherer: registry, grace: startGrace,
+		logger: deps.Logger, now: deps.Now, gatherer: registry, grace: startGrace, stopping: make(chan struct{}),
 	}
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
@@ -113,7 +115,7 @@ func New(config Config, deps Deps) (*Server, error) {
 	if gatherer, ok := deps.Registerer.(prometheus.Gatherer); ok {
 		s.gatherer = gatherer
 	}
-	s.signing = newSigning(deps.Trust, config.Assertions.Rotate, config.Skew, s.logger, s.now)
+	s.signing = newSigning(deps.Trust, config, s.logger, s.now)
 	if err := s.load(deps.Registerer); err != nil {
 		return nil, err
 	}
@@ -196,6 +198,7 @@ func (s *Server) serve(ctx context.Context, listener, telemetry net.Listener) er
 		select {
 		case <-ctx.Done():
 			s.draining.Store(true)
+			close(s.stopping)
 			return nil
 		case <-background.Done():
 			return errors.New("a part that decisions rest on has ended")
@@ -243,6 +246,7 @@ func (s *Server) DropAssertionKeys() { s.signing.drop() }
 func (s *Server) grpcServer() *grpc.Server {
 	server := grpc.NewServer(s.serverOptions()...)
 	authv3.RegisterAuthorizationServer(server, s)
+	extprocv3.RegisterExternalProcessorServer(server, &watcher{denied: s.signing.denied, logger: s.logger, stopping: s.stopping})
 	registerHealth(server, s.Missing)
 	return server
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -38,13 +39,14 @@ type signing struct {
 	now     func() time.Time
 	rotate  time.Duration // how long a key signs
 	keep    time.Duration // how long a retired key verifies
+	maxAge  time.Duration // how old what was heard of revoked workloads may be
 	replica string
 	dropped chan struct{}
 
 	active atomic.Pointer[token.AssertionKey]
 	known  atomic.Pointer[token.KeySet]
-	listed atomic.Pointer[[][]byte]        // known, as JWKs
-	denied atomic.Pointer[map[string]bool] // nil: not known yet
+	listed atomic.Pointer[[][]byte] // known, as JWKs
+	denied *denyList
 
 	// Run's own.
 	next      *token.AssertionKey
@@ -60,17 +62,15 @@ type retiredKey struct {
 	until time.Time
 }
 
-func newSigning(trust Trust, rotate, skew time.Duration, logger *slog.Logger, now func() time.Time) *signing {
-	alone := trust == nil
-	if alone {
-		trust = newAlone()
-	}
+func newSigning(trust Trust, config Config, logger *slog.Logger, now func() time.Time) *signing {
 	s := &signing{
-		trust: trust, logger: logger, now: now, rotate: rotate, keep: token.MaxAssertionLife + 2*skew,
-		replica: rand.Text(), dropped: make(chan struct{}, 1),
+		trust: trust, logger: logger, now: now,
+		rotate: config.Assertions.Rotate, keep: token.MaxAssertionLife + 2*config.Skew, maxAge: config.TrustMaxAge,
+		replica: rand.Text(), dropped: make(chan struct{}, 1), denied: newDenyList(),
 	}
-	if alone {
-		s.denied.Store(&map[string]bool{}) // nobody will tell of any
+	if trust == nil {
+		s.trust = newAlone(now)
+		s.denied.set(nil) // nobody will tell of any
 	}
 	return s
 }
@@ -201,12 +201,24 @@ func (s *signing) learn(state *workloadv1.TrustState) {
 	if state == nil {
 		return // nothing was heard: who was revoked is not known
 	}
+	s.deny(state.GetDenied(), now.Sub(s.trust.Heard()))
+	s.trust.Taken(state.GetVersion())
+}
+
+// deny takes over who was revoked, unless that is too old to rely on.
+func (s *signing) deny(ids []string, age time.Duration) {
+	if age > s.maxAge {
+		if s.denied.current.Load().unknown == "" {
+			s.logger.Error("nobody is let through any more: it is not known who was revoked", "since", age.Round(time.Second), "trust_max_age", s.maxAge)
+		}
+		s.denied.forget(fmt.Sprintf("the trust service was not heard for authz.trust_max_age, %v: it is not known which workloads were revoked", s.maxAge))
+		return
+	}
 	denied := map[string]bool{}
-	for _, id := range state.GetDenied() {
+	for _, id := range ids {
 		denied[id] = true
 	}
-	s.denied.Store(&denied)
-	s.trust.Taken(state.GetVersion())
+	s.denied.set(denied)
 }
 
 // jwks are all that verify, as a JWK Set (RFC 7517 §5).
@@ -221,20 +233,12 @@ func (s *signing) jwks() []byte {
 // keys are all that verify at the moment; nil before the first are known.
 func (s *signing) keys() *token.KeySet { return s.known.Load() }
 
-// heard is what is wrong until the trust service said, once, who was revoked;
-// nil: nothing.
-func (s *signing) heard() error {
-	if s.denied.Load() == nil {
-		return deny(ReasonTrustMissing, "the trust service has not said yet which workloads were revoked")
-	}
-	return nil
-}
+// heard is what is wrong where the trust service has not said, lately, who was
+// revoked; nil: nothing.
+func (s *signing) heard() error { return s.denied.current.Load().missing() }
 
 // isDenied tells whether a workload was revoked.
-func (s *signing) isDenied(id string) bool {
-	denied := s.denied.Load()
-	return denied != nil && (*denied)[id]
-}
+func (s *signing) isDenied(id string) bool { return s.denied.current.Load().ids[id] }
 
 // drop makes all of this authorizer's keys worthless at once.
 func (s *signing) drop() {

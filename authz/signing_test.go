@@ -13,10 +13,12 @@ import (
 	"gatehouse.dev/gatehouse/token"
 )
 
+var testSigning = Config{Skew: 30 * time.Second, TrustMaxAge: 30 * time.Minute, Assertions: Assertions{Rotate: 24 * time.Hour}}
+
 // runSigning starts the life of keys within a synctest bubble.
 func runSigning(t *testing.T, trust Trust) (*signing, func()) {
 	t.Helper()
-	s := newSigning(trust, 24*time.Hour, 30*time.Second, slog.New(slog.DiscardHandler), time.Now)
+	s := newSigning(trust, testSigning, slog.New(slog.DiscardHandler), time.Now)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()

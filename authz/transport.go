@@ -36,6 +36,7 @@ func (s *Server) serverOptions() []grpc.ServerOption {
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: serve.ConnectionAge, Time: 30 * time.Second, Timeout: 10 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		grpc.UnaryInterceptor(s.intercept),
+		grpc.StreamInterceptor(s.interceptStream),
 	}
 }
 
@@ -50,21 +51,37 @@ func (s *Server) intercept(ctx context.Context, request any, _ *grpc.UnaryServer
 		}
 	}()
 	if err := s.admitCaller(ctx); err != nil {
-		s.logger.Warn("caller refused", "error", err)
-		return nil, status.Error(codes.PermissionDenied, "the caller is neither a gateway nor a sidecar")
+		return nil, err
 	}
 	return handle(ctx, request)
 }
 
+// interceptStream does the same for calls that go on.
+func (s *Server) interceptStream(server any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler) (err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			s.panicked(fault)
+			err = status.Error(codes.Internal, "internal error")
+		}
+	}()
+	if err := s.admitCaller(stream.Context()); err != nil {
+		return err
+	}
+	return handle(server, stream)
+}
+
 func (s *Server) admitCaller(ctx context.Context) error {
 	caller, err := serve.Caller(ctx, s.config.LocalIdentity)
-	if err != nil {
-		return fmt.Errorf("identifying the caller: %w", err)
+	domain := trustDomain(s.config.LocalIdentity)
+	switch {
+	case err != nil:
+		s.logger.Warn("caller refused", "error", fmt.Errorf("identifying the caller: %w", err))
+	case !isGateway(caller, domain) && !isService(caller, domain):
+		s.logger.Warn("caller refused", "error", fmt.Errorf("%q is neither a gateway nor a service of this trust domain", caller))
+	default:
+		return nil
 	}
-	if domain := trustDomain(s.config.LocalIdentity); !isGateway(caller, domain) && !isService(caller, domain) {
-		return fmt.Errorf("%q is neither a gateway nor a service of this trust domain", caller)
-	}
-	return nil
+	return status.Error(codes.PermissionDenied, "the caller is neither a gateway nor a sidecar")
 }
 
 // health answers Envoy's health checks from the state as it is.

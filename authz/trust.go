@@ -3,6 +3,7 @@ package authz
 import (
 	"context"
 	"sync"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -14,6 +15,8 @@ type Trust interface {
 	// Current is the last state, nil before the first, and a channel that is
 	// closed once there is another.
 	Current() (*workloadv1.TrustState, <-chan struct{})
+	// Heard is when that was last known to be how things are.
+	Heard() time.Time
 	// Taken says that a state of Current is in use, by its version.
 	Taken(version string)
 	// Publish replaces this authorizer's assertion keys.
@@ -24,12 +27,13 @@ type Trust interface {
 // wants its keys asks its /assertion-keys, so that a key is held once it is
 // published.
 type alone struct {
+	now     func() time.Time
 	mu      sync.Mutex
 	state   *workloadv1.TrustState
 	changed chan struct{}
 }
 
-func newAlone() *alone { return &alone{changed: make(chan struct{})} }
+func newAlone(now func() time.Time) *alone { return &alone{now: now, changed: make(chan struct{})} }
 
 // Current implements Trust.
 func (a *alone) Current() (*workloadv1.TrustState, <-chan struct{}) {
@@ -37,6 +41,9 @@ func (a *alone) Current() (*workloadv1.TrustState, <-chan struct{}) {
 	defer a.mu.Unlock()
 	return a.state, a.changed
 }
+
+// Heard implements Trust.
+func (a *alone) Heard() time.Time { return a.now() }
 
 // Taken implements Trust.
 func (a *alone) Taken(string) {}

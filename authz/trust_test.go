@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -21,7 +22,8 @@ type testTrust struct {
 	foreign   []*workloadv1.AssertionKey
 	denied    []string
 	version   string
-	taken     string // the version last said to be in use
+	taken     string    // the version last said to be in use
+	heard     time.Time // zero: now
 	changed   chan struct{}
 }
 
@@ -34,6 +36,16 @@ func (t *testTrust) change(edit func()) {
 	edit()
 	close(t.changed)
 	t.changed = make(chan struct{})
+}
+
+// Heard implements Trust.
+func (t *testTrust) Heard() time.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.heard.IsZero() {
+		return time.Now()
+	}
+	return t.heard
 }
 
 // Taken implements Trust.

@@ -30,6 +30,9 @@ func (c *Config) Validate() (vs conf.Violations) {
 	if n := len(c.RuleKeys); n < 1 || n > 2 {
 		vs.Add("rule_keys", n, "is not one or two keys", "list the control plane's public rule key, and its successor while it is replaced")
 	}
+	if c.TrustMaxAge < time.Minute || c.TrustMaxAge > 24*time.Hour {
+		vs.Add("trust_max_age", c.TrustMaxAge, "is not between 1m and 24h", "use 30m: long enough to mend a control plane, and not much longer than certificates live")
+	}
 	if c.Skew < time.Second || c.Skew > time.Minute {
 		vs.Add("skew", c.Skew, "is not between 1s and 60s", "use 30s, and synchronise the clocks")
 	}

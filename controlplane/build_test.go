@@ -73,10 +73,10 @@ func TestGroupsHaveTheirOwn(t *testing.T) {
 		names[group] = strings.Join(all, ", ")
 	}
 	want := map[string]string{
-		"edge":            "cluster authz, cluster service/site, cluster sidecar/orders, cluster sidecar/profile, secret edge, listener edge, routeconfiguration edge",
-		"service/orders":  "cluster authz, cluster service/orders, cluster sidecar/profile, listener inbound, listener outbound, routeconfiguration inbound, routeconfiguration outbound",
-		"service/profile": "cluster authz, cluster service/profile, listener inbound, routeconfiguration inbound",
-		"service/reports": "cluster authz, cluster sidecar/orders, cluster sidecar/profile, listener outbound, routeconfiguration outbound",
+		"edge":            "cluster authz, cluster service/site, cluster sidecar/orders, cluster sidecar/profile, cluster watch, secret edge, listener edge, routeconfiguration edge",
+		"service/orders":  "cluster authz, cluster service/orders, cluster sidecar/profile, cluster watch, listener inbound, listener outbound, routeconfiguration inbound, routeconfiguration outbound",
+		"service/profile": "cluster authz, cluster service/profile, cluster watch, listener inbound, routeconfiguration inbound",
+		"service/reports": "cluster authz, cluster sidecar/orders, cluster sidecar/profile, cluster watch, listener outbound, routeconfiguration outbound",
 	}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)

@@ -36,6 +36,9 @@ func (in *Inputs) clusters() map[string]*clusterv3.Cluster {
 	if len(in.RateLimit) > 0 {
 		all[rateLimitCluster] = in.limiters()
 	}
+	if in.Gateway.HasSidecars() {
+		all[watchCluster] = in.watchers(envoy.EdgeGroup)
+	}
 	if in.Gateway.hasIssuer() {
 		all[issuerCluster] = in.toIssuer()
 	}

@@ -30,6 +30,7 @@ func (in *Inputs) inboundListener(name string) *listenerv3.Listener {
 	manager := sidecarManager(inboundListener,
 		filter(peersFilter, denyAll()),
 		filter(extAuthz, checkFilter(envoy.AssertionHeader)),
+		watching(envoy.PeerAttribute),
 		filter(trailerFilter, stripTrailers()),
 		filter(routerFilter, router()),
 	)
@@ -100,6 +101,7 @@ func (in *Inputs) inboundRoute(r *Route, callers []string) *routev3.Route {
 	} else {
 		route.TypedPerFilterConfig[extAuthz] = checked(in.Signer.sign(inboundRule(&in.Gateway, r, in.TrustDomain, callers)))
 	}
+	watched(route, in.Gateway.timeoutOf(r.Service), "")
 	if !r.ForwardCredentials {
 		route.RequestHeadersToRemove = slices.Concat(route.RequestHeadersToRemove, clientCredentials)
 	}

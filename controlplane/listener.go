@@ -36,6 +36,7 @@ func (in *Inputs) edgeManager(stats string, check *authzv3.ExtAuthz) *hcmv3.Http
 		[]*hcmv3.HttpFilter{filter(extAuthz, check)},
 		in.callerLimits(),
 		in.sharedFilter(),
+		in.watchFilters(),
 		[]*hcmv3.HttpFilter{
 			filter(cookieFilter, cookieStrip()),
 			filter(trailerFilter, stripTrailers()),

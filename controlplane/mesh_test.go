@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -73,6 +74,7 @@ func TestMesh(t *testing.T) {
 	m := newMesh(t)
 	t.Run("two hops", func(t *testing.T) { testTwoHops(t, m) })
 	t.Run("between services", func(t *testing.T) { testBetweenServices(t, m) })
+	t.Run("watched", func(t *testing.T) { testWatched(t, m) })
 	t.Run("gRPC", func(t *testing.T) { testGRPC(t, m) })
 	t.Run("around the edge", func(t *testing.T) { testAroundTheEdge(t, m) })
 	t.Run("around allow_from", func(t *testing.T) { testAroundAllowFrom(t, m) })
@@ -110,6 +112,32 @@ func testTwoHops(t *testing.T, m *mesh) {
 	if status, _ := m.get(t, "/profile/x", "Authorization", bearer); status != 200 || m.profile.last().Header.Get(envoy.AssertionHeader) != assertionFor("profile") {
 		t.Errorf("profile: %d", status)
 	}
+}
+
+// What may take long between workloads is watched at each Envoy, and nothing
+// else; whoever watches is told who has a part in it.
+func testWatched(t *testing.T, m *mesh) {
+	edge, orders, profile := envoy.EdgeIdentity(trustDomain), envoy.ServiceIdentity(trustDomain, "orders"), envoy.ServiceIdentity(trustDomain, "profile")
+	m.authz.watched()
+	for _, c := range []struct {
+		what string
+		call func() (int, error)
+		want []string
+	}{
+		{"a short one", func() (int, error) { status, _ := m.get(t, "/orders/1", "Authorization", bearer); return status, nil }, nil},
+		{"from the edge", func() (int, error) { status, _ := m.get(t, "/profile/x", "Authorization", bearer); return status, nil }, []string{edge, profile}},
+		{"between services", func() (int, error) {
+			status, _, err := fetch(t, http.DefaultClient, "GET", "http://"+m.ordersOut+"/profile/x", "Host", "profile", "Gatehouse-Assertion", assertionFor("orders"))
+			return status, err
+		}, []string{orders, profile}},
+	} {
+		status, err := c.call()
+		if got, headers := m.authz.watched(); err != nil || status != 200 || !slices.Equal(got, c.want) || headers > 0 {
+			t.Errorf("%s: %d %v, watched for %q with %d headers, want %q", c.what, status, err, got, headers, c.want)
+		}
+	}
+	m.profile.last()
+	m.orders.last()
 }
 
 // service → its sidecar → the other's sidecar → the other service.

@@ -17,6 +17,7 @@ const outboundRoute = gatehousePrefix + "outbound"
 func (in *Inputs) outboundListener(name string) *listenerv3.Listener {
 	manager := sidecarManager(outboundListener,
 		filter(extAuthz, checkFilter(envoy.AssertionHeader, envoy.NarrowHeader)),
+		watching(),
 		filter(trailerFilter, stripTrailers()),
 		filter(routerFilter, router()),
 	)
@@ -42,10 +43,11 @@ func (in *Inputs) outboundRoutes(name string) *routev3.RouteConfiguration {
 }
 
 func (in *Inputs) outboundRoute(name, target string) *routev3.Route {
-	if in.denied(envoy.ServiceIdentity(in.TrustDomain, target)) {
+	id := envoy.ServiceIdentity(in.TrustDomain, target)
+	if in.denied(id) {
 		return refuse(outboundRoute, 503, "Service Unavailable", everything())
 	}
-	return &routev3.Route{
+	route := &routev3.Route{
 		Name:                   outboundRoute,
 		Match:                  everything(),
 		Action:                 forward(in.Gateway.wayTo(target), in.Gateway.timeoutOf(target)),
@@ -54,4 +56,6 @@ func (in *Inputs) outboundRoute(name, target string) *routev3.Route {
 			extAuthz: checked(in.Signer.sign(outboundRule(&in.Gateway, name, target, in.TrustDomain))),
 		},
 	}
+	watched(route, in.Gateway.timeoutOf(target), id)
+	return route
 }

@@ -110,7 +110,8 @@ func (in *Inputs) route(r *Route) *routev3.Route {
 	if err != nil {
 		panic(packError{err})
 	}
-	if in.denied(envoy.ServiceIdentity(in.TrustDomain, r.Service)) {
+	id := envoy.ServiceIdentity(in.TrustDomain, r.Service)
+	if in.denied(id) {
 		return refuse(r.ID, 503, "Service Unavailable", match(pattern, r.Methods))
 	}
 	route := &routev3.Route{
@@ -129,6 +130,9 @@ func (in *Inputs) route(r *Route) *routev3.Route {
 		route.ResponseHeadersToRemove = limitHeaderNames
 	}
 	r.stream(route.GetRoute())
+	if in.Gateway.Services[r.Service].inbound() {
+		watched(route, max(r.Timeout, r.Stream), id)
+	}
 	route.GetRoute().RateLimits = in.sharedLimits(r)
 	if r.ForwardCredentials {
 		route.TypedPerFilterConfig[cookieFilter] = keepCookies()

@@ -20,7 +20,8 @@ const (
 // service, and the ways out to those that it may call.
 func (in *Inputs) sidecar(name string) parts {
 	p, service := parts{}, in.Gateway.Services[name]
-	clusters := map[string]*clusterv3.Cluster{authzCluster: in.authorizers(envoy.ServiceGroup(name))}
+	group := envoy.ServiceGroup(name)
+	clusters := map[string]*clusterv3.Cluster{authzCluster: in.authorizers(group), watchCluster: in.watchers(group)}
 	if service.inbound() {
 		clusters[serviceCluster(name)] = in.itself(name)
 		p.add(listenerType, inboundListener, in.inboundListener(name))

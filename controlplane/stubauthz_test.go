@@ -7,6 +7,7 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
@@ -23,6 +24,7 @@ import (
 // demands one, and keeps what it was asked.
 type stubAuthz struct {
 	authv3.UnimplementedAuthorizationServer
+	stubWatcher
 	address string
 	stop    func()
 
@@ -50,6 +52,7 @@ func startStubAuthzTLS(t *testing.T, address string, id serve.Identity) *stubAut
 	stub := &stubAuthz{address: address}
 	server := grpc.NewServer(grpc.Creds(credentials))
 	authv3.RegisterAuthorizationServer(server, stub)
+	extprocv3.RegisterExternalProcessorServer(server, &stub.stubWatcher)
 	grpc_health_v1.RegisterHealthServer(server, health.NewServer())
 	stub.stop = inBackground(t, func(ctx context.Context) error { return serve.GRPC(ctx, listener, server) })
 	return stub

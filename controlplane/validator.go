@@ -10,6 +10,7 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	authzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
+	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
 	localv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/local_ratelimit/v3"
 	ratelimitv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ratelimit/v3"
 	rbacfilterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
@@ -79,6 +80,10 @@ func (w *walk) message(m proto.Message) {
 	case *ratelimitv3.RateLimit:
 		if !m.GetFailureModeDeny() || m.GetTimeout() == nil || m.GetStatusOnError() == nil || m.GetFilterEnabled() != nil || m.GetFilterEnforced() != nil {
 			w.fault("has shared limits that could let requests through uncounted")
+		}
+	case *extprocv3.ExternalProcessor:
+		if m.GetFailureModeAllow() || m.GetStatusOnError() == nil || !m.GetMutationRules().GetDisallowAll().GetValue() {
+			w.fault("watches streams so that one goes on unwatched, or is changed")
 		}
 	case *localv3.LocalRateLimit:
 		w.enforced(m)

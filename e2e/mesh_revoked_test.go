@@ -1,9 +1,11 @@
 package e2e
 
 import (
+	"bufio"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -50,6 +52,9 @@ func TestMeshRevokedWorkload(t *testing.T) {
 	const life = 20 * time.Second
 	m := startMesh(t, harness.Options{Configure: func(_ *harness.System, c harness.Config) {
 		c.Set("controlplane.ca", map[string]any{"svid_life": life.String()})
+		for _, route := range []string{"orders", "profile"} {
+			c.Route(route)["stream"] = "1h"
+		}
 	}})
 	_, profiles := m.Robot(t, "reader", "read:profile")
 	others := func() error { return m.Says(200, "GET", "/profile/1", profiles)() }
@@ -78,6 +83,10 @@ func TestMeshRevokedWorkload(t *testing.T) {
 		t.Fatalf("orders calls profile: %s %v", answer, err)
 	}
 
+	from := m.endless(t, calls(t, m.enrolledAs("orders"), profileID), url[:len(url)-1]+"events", "Gatehouse-Assertion", forProfile)
+	into := m.endless(t, m.HTTP(), m.URL("/orders/events"), "Authorization", "Bearer "+m.reads)
+	theirsToo := m.endless(t, m.HTTP(), m.URL("/profile/events"), "Authorization", "Bearer "+profiles)
+
 	m.CLI(t, "workload", "revoke", "orders")
 	revoked := time.Now()
 	var ended error
@@ -87,6 +96,9 @@ func TestMeshRevokedWorkload(t *testing.T) {
 	if span := time.Since(revoked); span > atOnce {
 		t.Errorf("its xDS stream went on for %v: %v", span, ended)
 	}
+	from.ends(t, "from it into another service")
+	into.ends(t, "from the edge into it")
+	theirsToo.goesOn(t)
 	if err := m.firstOf(t, m.enrolledAs("orders"), envoy.ServiceGroup("orders")); err == nil {
 		t.Error("it gets another xDS stream")
 	}
@@ -118,6 +130,68 @@ func TestMeshRevokedWorkload(t *testing.T) {
 	})
 	m.othersGoOn(t, theirs, others, othersCheck)
 	m.allowedAgain(t, revoked, life)
+}
+
+// endless is a response that goes on.
+type endless struct {
+	lines chan string // closed when it ends
+}
+
+func (m *mesh) endless(t *testing.T, client *http.Client, url, header, value string) endless {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set(header, value)
+	response, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if response.StatusCode != 200 {
+		t.Fatalf("%s is answered %s", url, response.Status)
+	}
+	e := endless{lines: make(chan string)}
+	go func() {
+		defer response.Body.Close()
+		defer close(e.lines)
+		for scanner := bufio.NewScanner(response.Body); scanner.Scan(); {
+			select {
+			case e.lines <- scanner.Text():
+			case <-t.Context().Done():
+				return
+			}
+		}
+	}()
+	e.goesOn(t)
+	return e
+}
+
+// goesOn waits for lines that were not under way already.
+func (e endless) goesOn(t *testing.T) {
+	t.Helper()
+	for range 3 {
+		if _, open := <-e.lines; !open {
+			t.Fatal("the stream has ended")
+		}
+	}
+}
+
+// ends waits for the stream's end.
+func (e endless) ends(t *testing.T, which string) {
+	t.Helper()
+	late := time.After(atOnce)
+	for {
+		select {
+		case _, open := <-e.lines:
+			if !open {
+				return
+			}
+		case <-late:
+			t.Errorf("the stream %s goes on", which)
+			return
+		}
+	}
 }
 
 // atOnce is what a loaded machine needs for a push to arrive.

@@ -45,6 +45,16 @@ const (
 // filter, whatever the filter's configured name.
 const MetadataNamespace = "envoy.filters.http.ext_authz"
 
+// What an Envoy says of a request that is watched while it is under way, by
+// whoever ends it when a workload that has a part in it is revoked.
+const (
+	// PeerAttribute is Envoy's own: the first URI of the peer's certificate.
+	PeerAttribute = "connection.uri_san_peer_certificate"
+	// TargetMetadata is the gRPC metadata with the SPIFFE id of the service that
+	// the request goes to.
+	TargetMetadata = "gatehouse-target"
+)
+
 // EdgeGroup is the node group, Envoy's `cluster`, of the edge.
 const EdgeGroup = "edge"
 

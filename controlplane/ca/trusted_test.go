@@ -138,8 +138,16 @@ func TestTrustReachesWorkloads(t *testing.T) {
 	w.awaitMembers(trust, "the deny list, over a new connection", func(m *workload.Members) bool {
 		return len(m.Denied) == 1 && m.Denied[0] == other
 	})
+	if w.advance(time.Second); !trust.Heard().Equal(w.now()) {
+		t.Errorf("what stands is said to be of %v, and it is %v", trust.Heard(), w.now())
+	}
 	if _, err := w.admin().Revoke(t.Context(), &workloadv1.RevokeRequest{SpiffeId: orders}); err != nil {
 		t.Fatal(err)
 	}
 	w.awaitLog(w.log, "PermissionDenied")
+	heard := w.now()
+	w.advance(time.Second)
+	if !trust.Heard().Equal(heard) {
+		t.Errorf("after the stream broke what was heard is said to be of %v, not %v", trust.Heard(), heard)
+	}
 }

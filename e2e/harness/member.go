@@ -37,6 +37,7 @@ const memberVariable = "GATEHOUSE_E2E_MEMBER"
 //	POST, DELETE …   need the scope write:orders, by the middleware
 //	GET /call…       asks the service `to` for `path` with `method`, `narrow`ed
 //	GET /grpc…       asks the service `to` for its health
+//	GET /events      goes on, with a line ten times a second
 //	anything else    a JSON Heard
 type Member struct {
 	Name string
@@ -174,6 +175,7 @@ func (m *member) routes() http.Handler {
 	}
 	mux.HandleFunc("GET /"+m.Name+"/call", m.call)
 	mux.HandleFunc("GET /"+m.Name+"/grpc", m.callGRPC)
+	mux.HandleFunc("GET /"+m.Name+"/events", m.events)
 	return mux
 }
 
@@ -203,6 +205,23 @@ func (m *member) note(ctx context.Context, seen Seen) Heard {
 	m.heard.Add(1)
 	m.last.Store(&heard)
 	return heard
+}
+
+func (m *member) events(w http.ResponseWriter, r *http.Request) {
+	m.heard.Add(1)
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		fmt.Fprintln(w, "tick")
+		if http.NewResponseController(w).Flush() != nil {
+			return
+		}
+		select {
+		case <-r.Context().Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 // call answers with what the other service did.

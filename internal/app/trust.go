@@ -7,6 +7,7 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -81,6 +82,9 @@ func (s *sharedTrust) Taken(version string) {
 		s.changed = make(chan struct{})
 	}
 }
+
+// Heard implements authz.Trust.
+func (s *sharedTrust) Heard() time.Time { return s.trust.Heard() }
 
 // Current implements authz.Trust.
 func (s *sharedTrust) Current() (*workloadv1.TrustState, <-chan struct{}) {

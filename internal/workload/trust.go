@@ -43,6 +43,7 @@ type Trust struct {
 	members *Members
 	changed chan struct{}
 	trouble string
+	broken  time.Time // when the stream of members broke; zero: it stands
 }
 
 // NewTrust prepares a watch with a source's certificate. It contacts nobody.
@@ -65,6 +66,17 @@ func (t *Trust) Current() (*Members, <-chan struct{}) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.members, t.changed
+}
+
+// Heard is when what Current has was last known to be how things are: now, while
+// the stream stands. Pings notice one that went silently.
+func (t *Trust) Heard() time.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.broken.IsZero() {
+		return t.now()
+	}
+	return t.broken
 }
 
 // Missing says that nothing was heard yet; empty: something was.
@@ -97,11 +109,11 @@ func (t *Trust) Run(ctx context.Context) error {
 		if heard {
 			pause, broken = soonest, false
 		}
+		t.troubled(err)
 		if !broken {
 			t.logger.Warn("trust is not heard of any more: what was heard last stays in use", "error", err)
 			broken = true
 		}
-		t.troubled(err)
 		timer := time.NewTimer(jitter(pause))
 		select {
 		case <-ctx.Done():
@@ -204,7 +216,7 @@ func (t *Trust) set(members *Members) {
 	if t.members == nil || t.members.Version != members.Version {
 		t.logger.Info("trust is current", "version", members.Version, "roots", len(members.Roots), "denied", len(members.Denied), "assertion_keys", len(members.Keys))
 	}
-	t.members, t.trouble = members, ""
+	t.members, t.trouble, t.broken = members, "", time.Time{}
 	close(t.changed)
 	t.changed = make(chan struct{})
 }
@@ -213,4 +225,7 @@ func (t *Trust) troubled(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.trouble = err.Error()
+	if t.broken.IsZero() {
+		t.broken = t.now()
+	}
 }
