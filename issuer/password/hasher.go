@@ -35,6 +35,12 @@ type Hasher struct {
 	slots chan struct{}
 	// decoy is what unknown users' passwords are verified against.
 	decoy hash
+	// derive is argon2id.
+	derive func(password, salt []byte, p params) []byte
+}
+
+func derive(password, salt []byte, p params) []byte {
+	return argon2.IDKey(password, salt, p.time, p.memory, p.lanes, hashSize)
 }
 
 // NewHasher makes a Hasher that runs at most parallel hashes at once, each of
@@ -46,7 +52,7 @@ func NewHasher(parallel int) (*Hasher, error) {
 	decoy := hash{params: current, salt: make([]byte, saltSize), sum: make([]byte, hashSize)}
 	rand.Read(decoy.salt)
 	rand.Read(decoy.sum)
-	return &Hasher{slots: make(chan struct{}, parallel), decoy: decoy}, nil
+	return &Hasher{slots: make(chan struct{}, parallel), decoy: decoy, derive: derive}, nil
 }
 
 // Hash is a password's hash as a PHC string. The password must have passed
@@ -98,8 +104,7 @@ func (h *Hasher) run(ctx context.Context, like hash, password []byte) ([]byte, e
 		return nil, err
 	}
 	defer release()
-	p := like.params
-	return argon2.IDKey(password, like.salt, p.time, p.memory, p.lanes, hashSize), nil
+	return h.derive(password, like.salt, like.params), nil
 }
 
 // slot waits for a place.
