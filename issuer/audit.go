@@ -2,6 +2,7 @@ package issuer
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 
@@ -31,10 +32,19 @@ func (a *audit) issued(ctx context.Context, grantType, clientID string) {
 	case grantAuthorizationCode, grantRefreshToken, grantDeviceCode: // entered with the grant
 	case grantTokenExchange: // entered with its subject
 	default:
-		a.journal.Record(store.Event{
+		a.enter(ctx, store.Event{
 			Name: store.EventToken, Result: store.Success, Client: clientID, Address: callerOf(ctx).address, Detail: grantType,
 		})
 	}
+}
+
+// enter enters an event of the caller.
+func (a *audit) enter(ctx context.Context, e store.Event) {
+	if callerOf(ctx).proven {
+		a.journal.Record(e)
+		return
+	}
+	a.journal.RecordStranger(e)
 }
 
 // exchanged records that a client got a token in somebody's name.
@@ -42,7 +52,7 @@ func (a *audit) exchanged(ctx context.Context, clientID string, subject *token.C
 	a.logger.LogAttrs(ctx, slog.LevelInfo, "token exchanged", slog.String("event", "exchange"), slog.String("result", "success"),
 		slog.String("client_id", clientID), slog.String("subject", subject.Subject()), slog.String("subject_jti", subject.ID()),
 		slog.String("target", target), slog.Any("scopes", scopes))
-	a.journal.Record(store.Event{
+	a.enter(ctx, store.Event{
 		Name: store.EventToken, Result: store.Success, Client: clientID, Subject: subject.Subject(), Session: subject.SessionID(), Grant: subject.GrantID(),
 		Address: callerOf(ctx).address, Detail: grantTokenExchange + " " + target,
 	})
@@ -72,8 +82,9 @@ var entered = map[string]bool{"token": true, "revoke": true, "introspect": true,
 // did not prove to be that client, or named none, is a stranger: the name of a
 // public client is anybody's to write.
 func (a *audit) enterRefusal(ctx context.Context, endpoint string, f *failure) {
-	// A device that waits is told so every few seconds.
-	if !entered[endpoint] || f.code == codeAuthorizationPending || f.code == codeSlowDown {
+	// A device that waits is told so every few seconds; a replay that goes on was
+	// counted.
+	if !entered[endpoint] || f.code == codeAuthorizationPending || f.code == codeSlowDown || errors.Is(f.cause, store.ErrReplayed) {
 		return
 	}
 	c := callerOf(ctx)
@@ -84,14 +95,19 @@ func (a *audit) enterRefusal(ctx context.Context, endpoint string, f *failure) {
 		a.journal.RecordStranger(e)
 		return
 	}
-	a.journal.Record(e)
+	a.journal.RecordRefusal(e)
 }
 
-// replayed records that a code or refresh token came a second time: somebody
-// else may hold it.
-func (a *audit) replayed(ctx context.Context, what, clientID string) {
+// replayed records that something came a second time that counts once: somebody
+// else may hold it. What comes again and again is counted (store.ErrReplayed):
+// whoever holds a used code could fill the log with it.
+func (a *audit) replayed(ctx context.Context, what, clientID string, err error) {
 	a.metrics.replays.WithLabelValues(what).Inc()
-	a.logger.LogAttrs(ctx, slog.LevelWarn, "a used credential came again and its grant was revoked",
+	if errors.Is(err, store.ErrReplayed) {
+		a.journal.Repeated()
+		return
+	}
+	a.logger.LogAttrs(ctx, slog.LevelWarn, "a used credential came again; what it gave is revoked",
 		slog.String("event", "replay"), slog.String("credential", what), slog.String("client_id", clientID))
 	a.journal.Watch(store.Event{Name: store.EventReplay, Result: store.Failure, Client: clientID, Address: callerOf(ctx).address})
 }

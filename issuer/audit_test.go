@@ -1,11 +1,13 @@
 package issuer
 
 import (
+	"fmt"
 	"net/url"
 	"strings"
 	"testing"
 
 	"gatehouse.dev/gatehouse/issuer/store"
+	"gatehouse.dev/gatehouse/token/tokentest"
 )
 
 // events are the names and results of the records that a query selects.
@@ -70,8 +72,8 @@ func TestPublicNamesDoNotFillTheAuditLog(t *testing.T) {
 	const tries = 700 // more than strangers may at once
 	s := newSite(t)
 	const wrong = "grant_type=refresh_token&refresh_token=none"
-	for range tries {
-		s.oauthError(s.request("POST", pathToken, wrong+"&client_id=spa"), 400, codeInvalidGrant)
+	for i := range tries {
+		s.oauthError(s.request("POST", pathToken, wrong+"&client_id=spa", from(fmt.Sprintf("192.0.2.%d", i%50))), 400, codeInvalidGrant)
 	}
 	if n := len(s.events(store.EventQuery{Name: "token.refuse", Client: "spa"})); n == 0 || n > 600 {
 		t.Errorf("%d of %d refusals were entered", n, tries)
@@ -84,5 +86,78 @@ func TestPublicNamesDoNotFillTheAuditLog(t *testing.T) {
 	}
 	if n := len(s.events(store.EventQuery{Name: "token.refuse", Client: "web"})); n != 10 {
 		t.Errorf("%d of 10 refusals of a proven client were entered", n)
+	}
+}
+
+// Whoever holds something that counted once cannot fill the audit log with it:
+// the first replay is entered and acts, the others are counted.
+func TestReplaysDoNotFillTheAuditLog(t *testing.T) {
+	s := deviceSite(t)
+	code, device, pushed := s.code(), s.device(), s.pushed(s.push(authorization()))
+	refresh := s.tokenAs("web", redemption(code)).json(t)["refresh_token"].(string)
+	s.clock.advance(pollInterval)
+	tv := s.browser()
+	tv.submit(tv.connect("alice", device), "decision", "allow")
+	if a := s.poll(device); a.StatusCode != 200 {
+		t.Fatal(a.body)
+	}
+	s.browser().get(pathAuthorize + "?" + pushed.Encode())
+	key := s.signingClient("signer")
+	assertion := s.assertion(key, tokentest.ClientAssertion("signer", s.url, s.clock.now()))
+	s.asserted(assertion)
+	for name, row := range map[string]struct {
+		replay func()
+		most   int // rows
+	}{
+		// grant.revoke, token.replay, anomaly.replay, token.refuse and the summary.
+		"code":             {func() { s.oauthError(s.tokenAs("web", redemption(code)), 400, codeInvalidGrant) }, 5},
+		"device code":      {func() { s.oauthError(s.poll(device), 400, codeInvalidGrant) }, 5},
+		"request_uri":      {func() { s.browser().get(pathAuthorize + "?" + pushed.Encode()) }, 0},
+		"client assertion": {func() { s.oauthError(s.asserted(assertion), 401, codeInvalidClient) }, 155},
+	} {
+		before := len(s.events(store.EventQuery{}))
+		for range 170 {
+			row.replay()
+		}
+		if rows := len(s.events(store.EventQuery{})) - before; rows > row.most {
+			t.Errorf("%s: %d rows", name, rows)
+		}
+	}
+	if found := s.events(store.EventQuery{Name: "token.replay_repeated"}); len(found) != 2 || found[0].Detail != "169 used codes came once more" {
+		t.Errorf("the summaries: %+v", found)
+	}
+	// The family is dead: its client is refused like for anything else.
+	before := len(s.events(store.EventQuery{}))
+	for range 700 {
+		s.refreshWith(refresh)
+	}
+	if rows := len(s.events(store.EventQuery{})) - before; rows > 605 {
+		t.Errorf("refresh token: %d rows", rows)
+	}
+}
+
+// Who registers without being let in by anybody proves nothing by its secret.
+func TestSelfMadeClientsDoNotFillTheAuditLog(t *testing.T) {
+	s := newSite(t, func(c *Config) {
+		c.Registration = Registration{Access: registerOpen, GrantTypes: []string{grantClientCredentials}, Scopes: []string{"read:orders"}}
+	})
+	m := s.jsonRequest("POST", pathRegister, "", robotMetadata()).json(t)
+	id, secret, management := m["client_id"].(string), m["client_secret"].(string), m["registration_access_token"].(string)
+	before, updated := len(s.events(store.EventQuery{})), 0
+	for range 200 {
+		s.request("POST", pathToken, machineGrant.Encode(), basic(id, secret))
+		s.request("POST", pathToken, "grant_type=x", basic(id, secret))
+	}
+	for range updatesOfClient + 10 {
+		a := s.jsonRequest("PUT", pathRegister+"?"+url.Values{"client_id": {id}}.Encode(), management, robotWith("client_id", id))
+		if a.StatusCode == 200 {
+			updated++
+			management = a.json(t)["registration_access_token"].(string)
+		} else if a.StatusCode != 429 || a.Header.Get("Retry-After") == "" {
+			t.Fatalf("%d %s", a.StatusCode, a.body)
+		}
+	}
+	if rows := len(s.events(store.EventQuery{})) - before; rows > 150+updatesOfClient+3 || updated != updatesOfClient {
+		t.Errorf("%d rows, %d updates", rows, updated)
 	}
 }

@@ -13,8 +13,15 @@ type caller struct {
 	address string
 	// client is the registered client that the request names.
 	client string
-	// proven tells that it proved to be it; public clients cannot.
+	// proven tells that it proved to be it; clients that anybody can be cannot.
 	proven bool
+}
+
+// anybodys tells whether anybody can be a client: it has nothing to prove, or
+// registered itself without an initial access token, so that its proof is a
+// stranger's.
+func anybodys(client store.Client) bool {
+	return client.Type != store.Confidential || client.Registration != nil && client.Registration.TokenID == ""
 }
 
 type callerKey struct{}

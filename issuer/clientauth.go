@@ -117,7 +117,7 @@ func (s *server) authenticate(ctx context.Context, r *http.Request, f form) (sto
 	if err := s.checkProof(ctx, r, client, c, matches); err != nil {
 		return store.Client{}, err
 	}
-	callerOf(ctx).proven = client.Type == store.Confidential
+	callerOf(ctx).proven = !anybodys(client)
 	return client, nil
 }
 

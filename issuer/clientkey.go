@@ -45,7 +45,7 @@ func (s *server) checkAssertion(ctx context.Context, client store.Client, a *tok
 	used := store.HashOf("client assertion\x00" + client.ID + "\x00" + a.ID())
 	switch err := s.store.UseOnce(ctx, used, a.ExpiresAt().Add(assertionSkew)); {
 	case errors.Is(err, store.ErrConsumed):
-		s.audit.replayed(ctx, "client assertion", client.ID)
+		s.audit.replayed(ctx, "client assertion", client.ID, err)
 		return badClient(fmt.Errorf("the assertion of client %q was used before", client.ID))
 	case err != nil:
 		return fmt.Errorf("noting the use of a client assertion: %w", err)

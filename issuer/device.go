@@ -55,7 +55,7 @@ func (s *server) authorizeDevice(w http.ResponseWriter, r *http.Request) error {
 		return fail(codeUnauthorizedClient, "the client may not use the device grant")
 	}
 	// Who proved itself is bounded by the number that wait.
-	if client.Type != store.Confidential {
+	if anybodys(client) {
 		if wait := s.login.StartDevice(r); wait > 0 {
 			return busy(wait)
 		}

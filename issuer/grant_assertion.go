@@ -53,11 +53,12 @@ func (s *server) vouchedFor(r *http.Request, f form) (client store.Client, err e
 	err = s.store.UseOnce(r.Context(), used, assertion.ExpiresAt().Add(2*vouchingSkew))
 	switch {
 	case errors.Is(err, store.ErrConsumed):
-		s.audit.replayed(r.Context(), "assertion", client.ID)
+		s.audit.replayed(r.Context(), "assertion", client.ID, err)
 		return client, badAssertion(err)
 	case err != nil:
 		return client, fmt.Errorf("noting an assertion: %w", err)
 	}
+	callerOf(r.Context()).client, callerOf(r.Context()).proven = client.ID, !anybodys(client)
 	return client, nil
 }
 

@@ -126,7 +126,7 @@ func (s *server) spent(ctx context.Context, what string, client store.Client, er
 	case errors.As(err, &refused):
 		return refused
 	case errors.Is(err, store.ErrConsumed):
-		s.audit.replayed(ctx, what, client.ID)
+		s.audit.replayed(ctx, what, client.ID, err)
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrExpired), errors.Is(err, store.ErrRevoked), errors.Is(err, store.ErrConflict):
 	default:
 		return err

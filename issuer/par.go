@@ -39,7 +39,7 @@ func (s *server) push(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if wait := s.pushes.wait(client, s.now()); wait > 0 {
+	if wait := s.pushes.wait(client, callerOf(r.Context()).address, s.now()); wait > 0 {
 		return &failure{code: codeTemporarilyUnavailable, description: "too many requests are being pushed", status: http.StatusTooManyRequests, retryAfter: wait}
 	}
 	if f.has("request_uri") { // RFC 9126 §2.1

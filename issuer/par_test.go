@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
@@ -8,7 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"gatehouse.dev/gatehouse/issuer/store"
 	"gatehouse.dev/gatehouse/token/tokentest"
@@ -166,32 +166,78 @@ func TestPushedProofBindsTheCode(t *testing.T) {
 	}
 }
 
-// Strangers with the name of a public client cannot fill the store.
+// from is an address that the gateway says a request comes from.
+func from(address string) func(*http.Request) { return header("X-Forwarded-For", address) }
+
+// Strangers with the name of a public client cannot fill the store, and one of
+// them cannot use up what there is for all.
 func TestPushesOfPublicClientsAreBounded(t *testing.T) {
 	s := newSite(t)
-	ask := authorization("client_id", "spa", "redirect_uri", "https://spa.example/", "scope", "openid read:orders")
-	created := 0
-	for range pushesAtOnce + 50 {
-		a := s.request("POST", pathPush, ask.Encode())
-		switch a.StatusCode {
-		case http.StatusCreated:
-			created++
-		case http.StatusTooManyRequests:
-			if a.Header.Get("Retry-After") == "" {
-				t.Fatal("no Retry-After")
+	ask := authorization("client_id", "spa", "redirect_uri", "https://spa.example/", "scope", "openid read:orders").Encode()
+	// flood pushes until it has to wait.
+	flood := func(address func(i int) string) (created int) {
+		t.Helper()
+		for i := range pushesAtOnce + 1 {
+			switch a := s.request("POST", pathPush, ask, from(address(i))); {
+			case a.StatusCode == http.StatusCreated:
+				created++
+			case a.StatusCode != http.StatusTooManyRequests || a.Header.Get("Retry-After") == "":
+				t.Fatalf("%d %s", a.StatusCode, a.body)
+			default:
+				return created
 			}
-		default:
-			t.Fatalf("%d %s", a.StatusCode, a.body)
+		}
+		return created
+	}
+	for name, address := range map[string]func(int) string{
+		"one address":            func(int) string { return "192.0.2.1" },
+		"one network of IPv6":    func(i int) string { return fmt.Sprintf("2001:db8::%x", i) },
+		"what it says itself":    func(i int) string { return fmt.Sprintf("198.51.100.%d, 192.0.2.3", i) },
+		"one address, as IPv6":   func(int) string { return "::ffff:192.0.2.4" },
+		"a header of no address": func(i int) string { return fmt.Sprint("x", i) },
+	} {
+		if created := flood(address); created != pushesOfAddress {
+			t.Errorf("%s: %d were stored", name, created)
 		}
 	}
-	if created != pushesAtOnce {
-		t.Errorf("%d were stored", created)
+	if a := s.request("POST", pathPush, ask, from("192.0.2.200")); a.StatusCode != http.StatusCreated {
+		t.Errorf("another address waits for them: %d", a.StatusCode)
 	}
-	if a := s.push(authorization()); a.StatusCode != http.StatusCreated {
+	if created := flood(func(i int) string { return fmt.Sprintf("10.0.%d.%d", i/250, i%250) }); created != pushesAtOnce-5*pushesOfAddress-1 {
+		t.Errorf("from everywhere: %d were stored", created)
+	}
+	if a := s.push(authorization(), from("192.0.2.1")); a.StatusCode != http.StatusCreated {
 		t.Errorf("a client that proves itself waits for them: %d", a.StatusCode)
 	}
-	s.clock.advance(time.Second)
-	if a := s.request("POST", pathPush, ask.Encode()); a.StatusCode != http.StatusCreated {
+	s.clock.advance(pushEveryOfAddress)
+	if a := s.request("POST", pathPush, ask, from("192.0.2.1")); a.StatusCode != http.StatusCreated {
 		t.Errorf("after a while: %d", a.StatusCode)
+	}
+}
+
+// Whoever registers without being let in by anybody is a stranger still, with
+// whatever proof.
+func TestPushesOfSelfMadeClientsAreBounded(t *testing.T) {
+	s := newSite(t)
+	made := store.Client{
+		ID: "dyn_x", Type: store.Confidential, Secret: store.HashOf(webSecret), GrantTypes: []string{grantAuthorizationCode},
+		Scopes: []string{"read:orders"}, RedirectURIs: []string{webCB}, Registration: &store.Registration{},
+	}
+	invited := made
+	invited.ID, invited.Registration = "dyn_y", &store.Registration{TokenID: "rgt_1"}
+	for _, row := range []struct {
+		client store.Client
+		most   int
+	}{{made, pushesOfAddress}, {invited, pushesOfAddress + 10}} {
+		s.register(row.client)
+		ask, created := authorization("client_id", row.client.ID, "scope", "openid").Encode(), 0
+		for range pushesOfAddress + 10 {
+			if s.request("POST", pathPush, ask, basic(row.client.ID, webSecret)).StatusCode == http.StatusCreated {
+				created++
+			}
+		}
+		if created != row.most {
+			t.Errorf("%s: %d were stored", row.client.ID, created)
+		}
 	}
 }

@@ -7,8 +7,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
-	"time"
 
 	"gatehouse.dev/gatehouse/internal/conf"
 	"gatehouse.dev/gatehouse/issuer/admin"
@@ -69,29 +67,6 @@ func (r Registration) validate(scopes []string) (vs conf.Violations) {
 	return vs
 }
 
-// registration takes care that open registration does not fill the disk.
-type registration struct {
-	mu    sync.Mutex
-	began time.Time
-	count int
-}
-
-const (
-	openRegistrations = 60
-	openWindow        = time.Hour
-)
-
-// admit counts an open registration, and tells whether there may be one more.
-func (g *registration) admit(now time.Time) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if now.Sub(g.began) >= openWindow {
-		g.began, g.count = now, 0
-	}
-	g.count++
-	return g.count <= openRegistrations
-}
-
 func (s *server) registrations(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodPost {
 		return s.register(w, r)
@@ -127,7 +102,7 @@ func (s *server) register(w http.ResponseWriter, r *http.Request) error {
 		secret = store.NewToken(secretTokenPrefix)
 		c.Secret = store.HashOf(secret)
 	}
-	if token.IsZero() && !s.registration.admit(s.now()) {
+	if token.IsZero() && !s.registration.admit(callerOf(r.Context()).address, s.now()) {
 		return &failure{code: "temporarily_unavailable", description: "there were too many registrations; try again later", status: http.StatusTooManyRequests}
 	}
 	if err := s.store.RegisterClient(asking(r.Context(), c), c, token); err != nil {
@@ -214,7 +189,7 @@ func (s *server) manage(w http.ResponseWriter, r *http.Request) error {
 	if err != nil || c.Registration == nil || c.Disabled || !c.Registration.Token.Matches(bearer) {
 		return badBearer(errors.New("no such client with this registration access token"))
 	}
-	callerOf(r.Context()).client, callerOf(r.Context()).proven = c.ID, true
+	callerOf(r.Context()).client, callerOf(r.Context()).proven = c.ID, !anybodys(c)
 	switch r.Method {
 	case http.MethodPut:
 		return s.reregister(w, r, c, token)
@@ -227,50 +202,6 @@ func (s *server) manage(w http.ResponseWriter, r *http.Request) error {
 	default:
 		return s.describeRegistered(r.Context(), w, http.StatusOK, id, "", bearer)
 	}
-}
-
-// reregister replaces a client's metadata as a whole (RFC 7592 §2.2) and its
-// registration access token with it.
-func (s *server) reregister(w http.ResponseWriter, r *http.Request, was store.Client, token store.Hash) error {
-	m, err := readMetadata(r)
-	if err != nil {
-		return err
-	}
-	updated := m.client(was.Registration.Policy)
-	switch {
-	case m.ClientID != was.ID:
-		return fail(codeInvalidMetadata, "client_id is not the client's")
-	case m.ClientSecret != "" && !was.Secret.Matches(m.ClientSecret):
-		return fail(codeInvalidMetadata, "client_secret is not the client's")
-	case updated.Type != was.Type || updated.Proof.Method != was.Proof.Method:
-		return fail(codeInvalidMetadata, "the way to authenticate cannot change: register anew")
-	}
-	management := store.NewToken(managementPrefix)
-	updated.ID = was.ID
-	if updated.Name == "" {
-		updated.Name = was.ID
-	}
-	if err := s.checkRegistered(updated, m, was.Registration.Policy); err != nil {
-		return err
-	}
-	if _, err := s.store.UpdateRegistration(r.Context(), was.ID, token, func(c *store.Client) error {
-		next := updated
-		next.AccessTokenLifetime = c.AccessTokenLifetime // an administrator's word, no metadata
-		next.Registration = &store.Registration{Token: store.HashOf(management), TokenID: c.Registration.TokenID, Policy: c.Registration.Policy}
-		*c = next
-		return nil
-	}); err != nil {
-		return orBadBearer(err)
-	}
-	return s.describeRegistered(r.Context(), w, http.StatusOK, was.ID, "", management)
-}
-
-// orBadBearer: of two requests with one token only the first passes.
-func orBadBearer(err error) error {
-	if errors.Is(err, store.ErrNotFound) {
-		return badBearer(err)
-	}
-	return fmt.Errorf("changing a registration: %w", err)
 }
 
 // describeRegistered answers with the client as it is stored (RFC 7591 §3.2.1).

@@ -139,7 +139,8 @@ func TestProofRegistrationRefuses(t *testing.T) {
 }
 
 // RFC 7592 §2.2: what an update omits is deleted, but for what an administrator
-// has set and the secret; how the client proves itself stays.
+// has set, what makes the client safer, and the secret; how the client proves
+// itself stays.
 func TestReregistrationReplaces(t *testing.T) {
 	s := newSite(t, registering)
 	full := map[string]any{
@@ -167,9 +168,14 @@ func TestReregistrationReplaces(t *testing.T) {
 		t.Fatal(change.body)
 	}
 	left := change.json(t)
-	for _, member := range []string{"post_logout_redirect_uris", "backchannel_logout_uri", "id_token_signed_response_alg", "require_pushed_authorization_requests", "dpop_bound_access_tokens", "client_secret"} {
+	for _, member := range []string{"post_logout_redirect_uris", "backchannel_logout_uri", "id_token_signed_response_alg", "client_secret"} {
 		if left[member] != nil {
 			t.Errorf("%s stayed: %v", member, left[member])
+		}
+	}
+	for _, member := range []string{"require_pushed_authorization_requests", "dpop_bound_access_tokens"} {
+		if left[member] != true {
+			t.Errorf("%s is gone: %v", member, left[member])
 		}
 	}
 	c, err := s.server.store.Client(t.Context(), id)

@@ -49,7 +49,7 @@ type server struct {
 	metadata       metadata
 	logouts        *backchannel.Sender
 	browserClients originPolicy
-	registration   registration
+	registration   *registration
 	// clientKeys and authorities are what clients prove themselves by.
 	clientKeys  *clientKeys
 	authorities *x509.CertPool
@@ -63,7 +63,7 @@ func (i *Issuer) open(ctx context.Context) (opened *server, err error) {
 	s := &server{
 		config: c, logger: i.deps.Logger, now: i.deps.Now, catalog: newCatalog(c),
 		audit:      &audit{logger: i.deps.Logger, metrics: i.metrics},
-		clientKeys: newClientKeys(c.InternalClientKeys, i.deps.Logger, i.deps.Now), proofs: newProofs(),
+		clientKeys: newClientKeys(c.InternalClientKeys, i.deps.Logger, i.deps.Now), proofs: newProofs(), pushes: newPushes(), registration: newRegistration(),
 	}
 	if s.authorities, err = loadAuthorities(string(c.ClientAuthorities)); err != nil {
 		return nil, err

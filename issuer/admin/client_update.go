@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"encoding/hex"
+	"reflect"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -71,9 +72,9 @@ func (s *Service) UpdateClient(ctx context.Context, request *adminv1.UpdateClien
 	return &adminv1.UpdateClientResponse{Client: clientMessage(c)}, nil
 }
 
-// heldTo is a client's registration once an administrator changed what the
-// client may do: that is what it may register from then on, or it would undo
-// the change by registering again (RFC 7592 §2.2).
+// heldTo is a client's registration once an administrator changed the client:
+// what they changed is theirs from then on, or the client would undo it by
+// registering again (RFC 7592 §2.2).
 func heldTo(updated, was store.Client) *store.Registration {
 	if was.Registration == nil {
 		return nil
@@ -85,6 +86,19 @@ func heldTo(updated, was store.Client) *store.Registration {
 	if !slices.Equal(updated.GrantTypes, was.GrantTypes) {
 		held.Policy.GrantTypes = updated.GrantTypes
 	}
+	held.Held = slices.Clone(held.Held)
+	for field, changed := range map[string]bool{
+		store.HeldName:              updated.Name != was.Name,
+		store.HeldProof:             !reflect.DeepEqual(updated.Proof, was.Proof),
+		store.HeldRedirects:         !slices.Equal(updated.RedirectURIs, was.RedirectURIs) || !slices.Equal(updated.PostLogoutRedirectURIs, was.PostLogoutRedirectURIs),
+		store.HeldBackchannelLogout: updated.BackchannelLogoutURI != was.BackchannelLogoutURI,
+		store.HeldIDTokenAlgorithm:  updated.IDTokenAlgorithm != was.IDTokenAlgorithm,
+	} {
+		if changed && !slices.Contains(held.Held, field) {
+			held.Held = append(held.Held, field)
+		}
+	}
+	slices.Sort(held.Held)
 	return &held
 }
 

@@ -34,6 +34,8 @@ const (
 	refusalWindow   = time.Minute
 	// surge is how many times more than in the window before is sudden.
 	surge = 5
+	// replayWindow is how often a client's replays are told of.
+	replayWindow = time.Minute
 	// maxCounts bounds what is remembered of each kind; the least recently seen
 	// is forgotten first.
 	maxCounts = 10_000
@@ -49,7 +51,7 @@ type anomaly struct {
 
 // watch counts what fails.
 type watch struct {
-	accounts, addresses, refusals *counts
+	accounts, addresses, refusals, replays *counts
 }
 
 func newWatch() *watch {
@@ -57,6 +59,7 @@ func newWatch() *watch {
 		accounts:  newCounts(accountFailures, failureWindow, 0),
 		addresses: newCounts(addressFailures, failureWindow, 0),
 		refusals:  newCounts(clientRefusals, refusalWindow, surge),
+		replays:   newCounts(1, replayWindow, 0),
 	}
 }
 
@@ -69,7 +72,7 @@ func (w *watch) look(e store.Event) (found []anomaly) {
 	}
 	switch {
 	case e.Name == store.EventReplay:
-		found = append(found, anomaly{kind: KindReplay, event: e, count: 1})
+		add(KindReplay, e.Client, w.replays)
 	case e.Name == EventLogin && e.Result != store.Success:
 		if e.Subject != "" {
 			add(KindAccount, e.Subject, w.accounts)

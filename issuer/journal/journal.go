@@ -27,15 +27,17 @@ const (
 	maxQueue = 65_536
 	// maxBatch bounds one transaction.
 	maxBatch = 2_048
-	// Callers who did not prove themselves can send what they like: of theirs
-	// only so many are written, and the others counted, so that nobody fills
-	// the disk. At worst it is some 5 GB in 90 days.
-	strangersBurst = 600
-	strangersEvery = 500 * time.Millisecond
+	// summaryEvery is how often what was only counted is entered as a number.
+	summaryEvery = time.Minute
 )
 
-// EventSuppressed tells how many events of strangers were not written.
-const EventSuppressed = "audit.suppressed"
+// Names of the events that tell of what was only counted.
+const (
+	// EventSuppressed: so many events went beyond their budget (limits.go).
+	EventSuppressed = "audit.suppressed"
+	// EventRepeated: so many used codes came that had come again before.
+	EventRepeated = "token.replay_repeated"
+)
 
 // Deps are what a Recorder works with.
 type Deps struct {
@@ -51,12 +53,13 @@ type Recorder struct {
 	metrics *metrics
 	watch   *watch
 
-	mu         sync.Mutex
-	queue      []store.Event
-	tokens     float64 // strangers' budget
-	filledAt   time.Time
-	suppressed int
-	wake       chan struct{}
+	limits *limits
+
+	mu    sync.Mutex
+	queue []store.Event
+	// suppressed and repeated were counted since the last summary.
+	suppressed, repeated int
+	wake                 chan struct{}
 }
 
 // New makes a Recorder.
@@ -66,16 +69,19 @@ func New(d Deps) (*Recorder, error) {
 		return nil, fmt.Errorf("registering the audit log's metrics: %w", err)
 	}
 	return &Recorder{
-		deps: d, metrics: m, watch: newWatch(), tokens: strangersBurst, filledAt: d.Now(), wake: make(chan struct{}, 1),
+		deps: d, metrics: m, watch: newWatch(), limits: newLimits(), wake: make(chan struct{}, 1),
 	}, nil
 }
 
 // Record takes an event of a caller who proved themselves. It never waits: an
 // event that finds the queue full is counted and lost.
-func (r *Recorder) Record(e store.Event) { r.take(e, false) }
+func (r *Recorder) Record(e store.Event) { r.take(e, func(store.Event) bool { return true }) }
 
-// RecordStranger takes an event of a caller who did not.
-func (r *Recorder) RecordStranger(e store.Event) { r.take(e, true) }
+// RecordRefusal takes a refusal of a client that proved itself.
+func (r *Recorder) RecordRefusal(e store.Event) { r.take(e, r.limits.refusal) }
+
+// RecordStranger takes an event of a caller who did not prove themselves.
+func (r *Recorder) RecordStranger(e store.Event) { r.take(e, r.limits.stranger) }
 
 // Watch only looks at an event that the store has recorded itself.
 func (r *Recorder) Watch(e store.Event) {
@@ -85,33 +91,33 @@ func (r *Recorder) Watch(e store.Event) {
 	}
 }
 
-func (r *Recorder) take(e store.Event, stranger bool) {
+// Repeated counts what came again and was recorded before.
+func (r *Recorder) Repeated() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.repeated++
+}
+
+// take enters an event that its budget allows, and counts others.
+func (r *Recorder) take(e store.Event, allowed func(store.Event) bool) {
 	e.At = r.deps.Now().UTC()
 	r.Watch(e)
+	r.enter(e, allowed(e))
+}
+
+func (r *Recorder) enter(e store.Event, allowed bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
-	case stranger && !r.afford(e.At):
+	case !allowed:
 		r.suppressed++
 		r.metrics.lost.WithLabelValues("suppressed").Inc()
 	case len(r.queue) >= maxQueue:
 		r.metrics.lost.WithLabelValues("overflow").Inc()
 	default:
 		r.queue = append(r.queue, e)
+		r.nudge()
 	}
-	r.nudge()
-}
-
-// afford takes one event from the strangers' budget; the caller holds the lock.
-func (r *Recorder) afford(now time.Time) bool {
-	if since := now.Sub(r.filledAt); since > 0 {
-		r.tokens, r.filledAt = min(strangersBurst, r.tokens+float64(since)/float64(strangersEvery)), now
-	}
-	if r.tokens < 1 {
-		return false
-	}
-	r.tokens--
-	return true
 }
 
 // report tells the operator of an anomaly, and enters it.
@@ -123,12 +129,7 @@ func (r *Recorder) report(a anomaly) {
 		Name: "anomaly." + a.kind, Result: store.Failure, At: a.event.At, Address: a.event.Address, Subject: a.event.Subject,
 		Client: a.event.Client, Detail: fmt.Sprintf("%d within %s", a.count, a.within),
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.queue) < maxQueue {
-		r.queue = append(r.queue, e)
-	}
-	r.nudge()
+	r.enter(e, r.limits.anomaly(e))
 }
 
 // nudge tells Run that something waits.
@@ -141,26 +142,51 @@ func (r *Recorder) nudge() {
 
 // Run writes what was taken until ctx ends, and then what is left.
 func (r *Recorder) Run(ctx context.Context) error {
+	summary := time.NewTicker(summaryEvery)
+	defer summary.Stop()
 	for {
+		write := r.write
 		select {
 		case <-ctx.Done():
 			return r.Flush(context.WithoutCancel(ctx))
+		case <-summary.C:
+			write = r.Flush
 		case <-r.wake:
+			pause := time.NewTimer(flushEvery)
+			select {
+			case <-ctx.Done():
+			case <-pause.C:
+			}
+			pause.Stop()
 		}
-		pause := time.NewTimer(flushEvery)
-		select {
-		case <-ctx.Done():
-		case <-pause.C:
-		}
-		pause.Stop()
-		if err := r.Flush(context.WithoutCancel(ctx)); err != nil {
+		if err := write(context.WithoutCancel(ctx)); err != nil {
 			r.deps.Logger.Error("writing to the audit log failed", "error", err)
 		}
 	}
 }
 
-// Flush writes everything that waits.
+// Flush writes everything that waits, and how much was only counted.
 func (r *Recorder) Flush(ctx context.Context) error {
+	r.summarise()
+	return r.write(ctx)
+}
+
+// summarise enters what was counted since it was last entered.
+func (r *Recorder) summarise() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	at := r.deps.Now().UTC()
+	if r.suppressed > 0 {
+		r.queue = append(r.queue, store.Event{Name: EventSuppressed, At: at, Detail: fmt.Sprintf("%d events beyond what their callers may cause", r.suppressed)})
+	}
+	if r.repeated > 0 {
+		r.queue = append(r.queue, store.Event{Name: EventRepeated, Result: store.Failure, At: at, Detail: fmt.Sprintf("%d used codes came once more", r.repeated)})
+	}
+	r.suppressed, r.repeated = 0, 0
+}
+
+// write writes everything that waits.
+func (r *Recorder) write(ctx context.Context) error {
 	for {
 		batch := r.batch()
 		if len(batch) == 0 {
@@ -178,12 +204,6 @@ func (r *Recorder) Flush(ctx context.Context) error {
 func (r *Recorder) batch() []store.Event {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.suppressed > 0 && len(r.queue) < maxQueue {
-		r.queue = append(r.queue, store.Event{
-			Name: EventSuppressed, At: r.deps.Now().UTC(), Detail: fmt.Sprintf("%d events of callers who did not prove themselves", r.suppressed),
-		})
-		r.suppressed = 0
-	}
 	size := min(len(r.queue), maxBatch)
 	batch := r.queue[:size:size]
 	r.queue = r.queue[size:]

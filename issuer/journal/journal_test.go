@@ -94,8 +94,8 @@ func TestStrangersHaveABudget(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	b := &book{}
 	r := newRecorder(t, b, func() time.Time { return now }, &strings.Builder{})
-	for range strangersBurst + 7 {
-		r.RecordStranger(store.Event{Name: "x"})
+	for i := range strangersBurst + 7 {
+		r.RecordStranger(store.Event{Name: "x", Address: fmt.Sprint(i % 100)})
 	}
 	r.Record(store.Event{Name: "known"})
 	if err := r.Flush(t.Context()); err != nil {
@@ -112,10 +112,73 @@ func TestStrangersHaveABudget(t *testing.T) {
 		t.Errorf("counted %v", lost)
 	}
 	now = now.Add(strangersEvery)
-	r.RecordStranger(store.Event{Name: "later"})
+	r.RecordStranger(store.Event{Name: "later", Address: "a"})
 	if err := r.Flush(t.Context()); err != nil || b.names()[len(b.names())-1] != "later" {
 		t.Errorf("after a while: %v, %v", b.names()[len(b.names())-1], err)
 	}
+}
+
+// Nor can one address use up what all strangers have, or a client's refusals or
+// anomalies of one kind go on without end.
+func TestEachCauseHasABudget(t *testing.T) {
+	for name, row := range map[string]struct {
+		record func(r *Recorder)
+		most   int
+	}{
+		"an address": {func(r *Recorder) { r.RecordStranger(store.Event{Name: "x", Address: "192.0.2.1"}) }, addressBurst},
+		"a client":   {func(r *Recorder) { r.RecordRefusal(store.Event{Name: "x", Client: "app"}) }, clientBurst},
+		"anomalies":  {func(r *Recorder) { r.report(anomaly{kind: KindAddress, event: store.Event{At: r.deps.Now()}}) }, anomalyBurst},
+		"success":    {func(r *Recorder) { r.Record(store.Event{Name: "x", Client: "app"}) }, 1000},
+	} {
+		now := time.Unix(1_800_000_000, 0)
+		b := &book{}
+		r := newRecorder(t, b, func() time.Time { return now }, &strings.Builder{})
+		for range 1000 {
+			row.record(r)
+		}
+		r.RecordStranger(store.Event{Name: "other", Address: "192.0.2.2"})
+		r.RecordRefusal(store.Event{Name: "other", Client: "other"})
+		r.report(anomaly{kind: "other", event: store.Event{At: now}})
+		if err := r.write(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := len(b.names()) - 3; got != row.most {
+			t.Errorf("%s: %d of 1000 were entered, want %d", name, got, row.most)
+		}
+	}
+}
+
+// What is only counted is entered now and then as a number, however much of it
+// there is.
+func TestSummariesAreRare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &book{}
+		r := newRecorder(t, b, time.Now, &strings.Builder{})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- r.Run(ctx) }()
+		for range 10 * 60 { // ten minutes
+			r.Repeated()
+			for range 10 {
+				r.RecordRefusal(store.Event{Name: "x", Client: "app"})
+			}
+			<-time.After(time.Second)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		count := map[string]int{}
+		for _, name := range b.names() {
+			count[name]++
+		}
+		if n := count[EventRepeated]; n < 9 || n > 11 {
+			t.Errorf("%d summaries of replays", n)
+		}
+		if n := count[EventSuppressed]; n < 9 || n > 11 {
+			t.Errorf("%d summaries of what was suppressed", n)
+		}
+	})
 }
 
 func TestLossIsCounted(t *testing.T) {
@@ -174,9 +237,13 @@ func TestAnomalies(t *testing.T) {
 				r.RecordStranger(failed("", "192.0.2.1"))
 			}
 		}, map[string]float64{KindAddress: 1}},
-		"replay": {func(r *Recorder, _ func(time.Duration)) {
-			r.Record(store.Event{Name: store.EventReplay, Result: store.Failure, Client: "app"})
-		}, map[string]float64{KindReplay: 1}},
+		"replay": {func(r *Recorder, tick func(time.Duration)) {
+			for range 9 {
+				r.Watch(store.Event{Name: store.EventReplay, Result: store.Failure, Client: "app"})
+				tick(replayWindow / 4)
+			}
+			r.Watch(store.Event{Name: store.EventReplay, Result: store.Failure, Client: "other"})
+		}, map[string]float64{KindReplay: 4}},
 		"a client": {func(r *Recorder, _ func(time.Duration)) {
 			for range clientRefusals {
 				r.Record(refused)

@@ -3,6 +3,8 @@ package login
 import (
 	"net/http"
 	"time"
+
+	"gatehouse.dev/gatehouse/issuer/budget"
 )
 
 // guesses slows down the guessing of user codes (RFC 8628 §5.1). A code has
@@ -10,19 +12,19 @@ import (
 // be wrong: by account, by address and altogether. A right code is no guess.
 type guesses struct {
 	now                 func() time.Time
-	accounts, addresses *buckets
-	all                 *buckets
+	accounts, addresses *budget.Buckets
+	all                 *budget.Buckets
 	// starts are device authorizations begun from an address: each takes room.
-	starts *buckets
+	starts *budget.Buckets
 }
 
 func newGuesses(now func() time.Time) *guesses {
 	return &guesses{
 		now:       now,
-		accounts:  newBuckets(10, 30*time.Second),
-		addresses: newBuckets(50, 5*time.Second),
-		all:       newBuckets(200, 100*time.Millisecond),
-		starts:    newBuckets(20, 3*time.Second),
+		accounts:  budget.New(10, 30*time.Second),
+		addresses: budget.New(50, 5*time.Second),
+		all:       budget.New(200, 100*time.Millisecond),
+		starts:    budget.New(20, 3*time.Second),
 	}
 }
 
@@ -30,19 +32,19 @@ func newGuesses(now func() time.Time) *guesses {
 // and forgive takes it back.
 func (g *guesses) take(account, address string) (forgive func(), wait time.Duration) {
 	now := g.now()
-	keys := []throttleKey{keyOf(account, ""), keyOf("", address), {}}
-	kinds := []*buckets{g.accounts, g.addresses, g.all}
+	keys := []budget.Key{budget.KeyOf(account), budget.KeyOf(address), {}}
+	kinds := []*budget.Buckets{g.accounts, g.addresses, g.all}
 	for i, b := range kinds {
-		if wait = b.take(keys[i], now); wait > 0 {
+		if wait = b.Take(keys[i], now); wait > 0 {
 			for j := range i {
-				kinds[j].give(keys[j])
+				kinds[j].Give(keys[j])
 			}
 			return nil, wait
 		}
 	}
 	return func() {
 		for i, b := range kinds {
-			b.give(keys[i])
+			b.Give(keys[i])
 		}
 	}, 0
 }
@@ -50,5 +52,5 @@ func (g *guesses) take(account, address string) (forgive func(), wait time.Durat
 // StartDevice counts a device authorization that somebody begins who proved
 // nothing; wait > 0 tells to come again later.
 func (p *Pages) StartDevice(r *http.Request) (wait time.Duration) {
-	return p.guesses.starts.take(keyOf("", ClientAddress(r)), p.deps.Now())
+	return p.guesses.starts.Take(budget.KeyOf(ClientAddress(r)), p.deps.Now())
 }

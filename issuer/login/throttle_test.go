@@ -65,13 +65,3 @@ func TestThrottleForgives(t *testing.T) {
 		t.Error("the address did not get back what right passwords took")
 	}
 }
-
-func TestThrottleMemoryIsBounded(t *testing.T) {
-	b := newBuckets(5, time.Second)
-	for i := range maxBuckets + 1000 {
-		b.take(keyOf("a", fmt.Sprint(i)), start)
-	}
-	if len(b.byKey) != maxBuckets || b.recent.Len() != maxBuckets {
-		t.Errorf("%d and %d counts are kept", len(b.byKey), b.recent.Len())
-	}
-}

@@ -61,6 +61,8 @@ type Device struct {
 	DecidedAt time.Time `json:",omitzero"`
 	// GrantID is the grant that came of it; empty: none.
 	GrantID string `json:",omitempty"`
+	// ReplayedAt is when it was first fetched again; zero: not yet.
+	ReplayedAt time.Time `json:",omitzero"`
 }
 
 // Decision is what a person says of a device.
@@ -104,8 +106,8 @@ type Devices interface {
 	// ErrNotFound: no such code, or another client's (which then learns and
 	// changes nothing). ErrPending; ErrSlowDown: it asked before the interval
 	// was over, which is longer now. ErrDenied. ErrExpired. ErrConsumed: it was
-	// fetched before; the grant is revoked, for two hold the code. ErrRevoked:
-	// client, user or session has ended since the decision. An error of Decide:
-	// nothing changes.
+	// fetched before; the grant is revoked, for two hold the code; ErrReplayed:
+	// not for the first time. ErrRevoked: client, user or session has ended since
+	// the decision. An error of Decide: nothing changes.
 	PollDevice(ctx context.Context, p Poll) (Issuance, error)
 }

@@ -1,6 +1,9 @@
 package store
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // What callers branch on; backends wrap them with what they concern.
 var (
@@ -12,6 +15,9 @@ var (
 	ErrExpired = errors.New("expired")
 	// ErrConsumed: a code or refresh token was used again.
 	ErrConsumed = errors.New("used already")
+	// ErrReplayed is the ErrConsumed of what was used again before: that was
+	// acted on and recorded then, and nothing is written any more.
+	ErrReplayed = fmt.Errorf("once more: %w", ErrConsumed)
 	// ErrRevoked: it was revoked.
 	ErrRevoked = errors.New("revoked")
 	// ErrTrimmed: the log does not reach back that far.

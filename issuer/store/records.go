@@ -168,6 +168,8 @@ type Code struct {
 	ExpiresAt time.Time
 	// ConsumedAt is when it was first presented; zero: not yet.
 	ConsumedAt time.Time
+	// ReplayedAt is when it was first presented again; zero: not yet.
+	ReplayedAt time.Time `json:",omitzero"`
 	// GrantID is the grant that its redemption created; empty: none.
 	GrantID string
 }

@@ -15,7 +15,21 @@ type Registration struct {
 	TokenID string `json:",omitempty"`
 	// Policy bounds what the client may register, also when it updates itself.
 	Policy RegistrationPolicy
+	// Held are the fields that an administrator has set since: the client's
+	// updates do not change them.
+	Held []string `json:",omitempty"`
 }
+
+// Fields of a client that an administrator can hold. Grant types and scopes are
+// held by the policy; what makes a client safer, and its tokens' lifetime, no
+// client of its own ever loosens.
+const (
+	HeldName              = "name"
+	HeldProof             = "proof"
+	HeldRedirects         = "redirects"
+	HeldBackchannelLogout = "backchannel_logout"
+	HeldIDTokenAlgorithm  = "id_token_algorithm"
+)
 
 // RegistrationPolicy bounds what clients may register for themselves. Empty
 // lists allow nothing.

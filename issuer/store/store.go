@@ -191,7 +191,7 @@ type Codes interface {
 	// ErrNotFound: no such code, or another client's (which then learns and
 	// changes nothing). ErrExpired: too late. ErrConsumed: it was presented
 	// before; the grant it created, if any, is revoked with all its tokens
-	// (RFC 6749 §4.1.2). ErrRevoked: client, user or session has been revoked
+	// (RFC 6749 §4.1.2); ErrReplayed: not for the first time. ErrRevoked: client, user or session has been revoked
 	// since. An error of Decide: the code is spent, nothing was created.
 	RedeemCode(ctx context.Context, r Redemption) (Issuance, error)
 }

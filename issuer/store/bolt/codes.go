@@ -120,8 +120,16 @@ func (t *txn) redeem(r store.Redemption) (store.Issuance, error) {
 }
 
 // replayed revokes what the first redemption of a code created: one of the two
-// who presented it stole it (RFC 6749 §4.1.2, RFC 9700 §2.1.1).
+// who presented it stole it (RFC 6749 §4.1.2, RFC 9700 §2.1.1). Only the first
+// replay is recorded: whoever holds a used code could fill the log with it.
 func (t *txn) replayed(c store.Code) error {
+	if !c.ReplayedAt.IsZero() {
+		return refuse(store.ErrReplayed)
+	}
+	c.ReplayedAt = t.now
+	if err := putRow(t, codes, c.Hash[:], c); err != nil {
+		return err
+	}
 	if c.GrantID != "" {
 		if err := t.revokeGrant(c.GrantID); err != nil && !errors.Is(err, store.ErrNotFound) {
 			return err

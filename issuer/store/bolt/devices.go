@@ -183,8 +183,15 @@ func (t *txn) settle(d store.Device) error {
 }
 
 // fetchedAgain revokes what a device code led to: it is a bearer's secret, and
-// two have it.
+// two have it. Only the first time is recorded.
 func (t *txn) fetchedAgain(d store.Device) error {
+	if !d.ReplayedAt.IsZero() {
+		return refuse(store.ErrReplayed)
+	}
+	d.ReplayedAt = t.now
+	if err := putRow(t, devices, d.Hash[:], d); err != nil {
+		return err
+	}
 	if err := t.audit(store.Event{
 		Name: store.EventReplay, Result: store.Failure, Reason: "the device code was used before",
 		Subject: d.UserID, Client: d.ClientID, Session: d.SessionID, Grant: d.GrantID,

@@ -125,11 +125,12 @@ func testCodeReplay(t *testing.T, e *env) {
 		t.Errorf("another client ends the grant: %v", err)
 	}
 	again, _ := e.redemption(f)
-	for range 3 {
-		if _, err := e.RedeemCode(e.ctx, again); !errors.Is(err, store.ErrConsumed) {
-			t.Errorf("replay: %v", err)
+	for i := range 3 {
+		if _, err := e.RedeemCode(e.ctx, again); !errors.Is(err, store.ErrConsumed) || errors.Is(err, store.ErrReplayed) != (i > 0) {
+			t.Errorf("replay %d: %v", i, err)
 		}
 	}
+	e.recordedOnce()
 	if entries := e.logged(0); len(entries) != 1 || entries[0].Kind != store.KindGrant || entries[0].ID != r.GrantID ||
 		entries[0].ExpiresAt.Before(e.clock.now().Add(Retention)) {
 		t.Errorf("the log has %v", entries)
@@ -139,6 +140,15 @@ func testCodeReplay(t *testing.T, e *env) {
 	}
 	if _, err := e.Grant(e.ctx, bystander.ID); err != nil {
 		t.Errorf("another grant: %v", err)
+	}
+}
+
+// recordedOnce wants one record of a replay: a used code that comes again and
+// again must not fill the log.
+func (e *env) recordedOnce() {
+	e.t.Helper()
+	if found := e.events(store.EventQuery{Name: store.EventReplay}); len(found) != 1 {
+		e.t.Errorf("replays are recorded as %+v", found)
 	}
 }
 
@@ -183,4 +193,5 @@ func testCodeRace(t *testing.T, e *env) {
 	if entries := e.logged(0); len(entries) != 1 || entries[0].ID != winner.GrantID {
 		t.Errorf("the winner's grant was not revoked: %v", entries)
 	}
+	e.recordedOnce()
 }

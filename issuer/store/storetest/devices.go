@@ -75,6 +75,8 @@ func testDevices(t *testing.T, e *env) {
 		t.Errorf("its refresh token: %v", err)
 	}
 	e.polls(d, store.ErrConsumed)
+	e.polls(d, store.ErrReplayed)
+	e.recordedOnce()
 	if entries := e.logged(0); len(entries) != 1 || entries[0].ID != p.GrantID || entries[0].Kind != store.KindGrant {
 		t.Errorf("after a second fetch the log has %v", entries)
 	}
