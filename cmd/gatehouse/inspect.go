@@ -6,12 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"gatehouse.dev/gatehouse/internal/oauthclient"
+	"gatehouse.dev/gatehouse/internal/whole"
 )
 
 func newTokenInspect() *cobra.Command {
@@ -72,13 +72,7 @@ func (f *tokenFlags) print(cmd *cobra.Command, tokens oauthclient.Tokens) error 
 	if err != nil {
 		return err
 	}
-	partial := f.output + ".partial"
-	os.Remove(partial)
-	err = os.WriteFile(partial, append(content, '\n'), 0o600)
-	if err == nil {
-		err = os.Rename(partial, f.output)
-	}
-	if err != nil {
+	if err := whole.WriteFile(f.output, append(content, '\n'), 0o600); err != nil {
 		return fmt.Errorf("writing --output: %w", err)
 	}
 	fmt.Fprintln(cmd.ErrOrStderr(), "The tokens are in", f.output)

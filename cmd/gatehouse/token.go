@@ -30,37 +30,62 @@ func newToken(p *program) *cobra.Command {
 them. With --issuer (and --ca) no configuration is needed.`,
 		`  gatehouse token get --client robot --secret-file robot.secret --scope read:orders
   gatehouse token login --client cli --scope read:orders`,
-		newTokenGet(p), newTokenLogin(p), newTokenRevoke(p), newTokenInspect())
+		newTokenGet(p), newTokenLogin(p), newTokenExchange(p), newTokenRevoke(p), newTokenInspect())
 }
 
 func newTokenGet(p *program) *cobra.Command {
 	f := &tokenFlags{program: p}
+	var device bool
 	c := &cobra.Command{
 		Use:   "get",
-		Short: "Get a token for a program (client_credentials)",
+		Short: "Get a token for a program, or for a person by a code (--device)",
 		Long: `Gets an access token for a client itself, by its secret, and prints nothing but the
-token.`,
-		Example: `  TOKEN=$(gatehouse token get --client robot --secret-file robot.secret --scope read:orders)`,
-		Args:    cobra.NoArgs,
+token.
+
+With --device the token is a person's, who has a browser elsewhere: a code and an
+address are shown, and once the person has brought the code there and allowed it,
+the token is printed (RFC 8628).`,
+		Example: `  TOKEN=$(gatehouse token get --client robot --secret-file robot.secret --scope read:orders)
+  gatehouse client add --id tv --type native --grant urn:ietf:params:oauth:grant-type:device_code --scope read:orders
+  TOKEN=$(gatehouse token get --device --client tv --scope read:orders)`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if f.secret == "" {
-				return usage("--secret-file is missing: it holds the client's secret (- for standard input)")
+			if f.secret == "" && !device {
+				return usage("--secret-file is missing: it holds the client's secret (- for standard input); or use --device")
 			}
 			client, err := f.connect(cmd)
 			if err != nil {
 				return err
 			}
-			tokens, err := client.ClientCredentials(cmd.Context(), f.scopes, f.resource)
+			get := f.clientCredentials
+			if device {
+				get = f.device
+			}
+			tokens, err := get(cmd, client)
 			if err != nil {
 				return err
 			}
-			fmt.Fprintln(cmd.OutOrStdout(), tokens.AccessToken)
-			return nil
+			return f.print(cmd, tokens)
 		},
 	}
 	f.register(c)
 	f.registerRequest(c)
+	f.registerOutput(c)
+	c.Flags().BoolVar(&device, "device", false, "show a code that a person brings to the issuer, and wait for them")
 	return c
+}
+
+func (f *tokenFlags) clientCredentials(cmd *cobra.Command, client *oauthclient.Client) (oauthclient.Tokens, error) {
+	return client.ClientCredentials(cmd.Context(), f.scopes, f.resource)
+}
+
+func (f *tokenFlags) device(cmd *cobra.Command, client *oauthclient.Client) (oauthclient.Tokens, error) {
+	return client.Device(cmd.Context(), f.scopes, f.resource, func(d oauthclient.DeviceCode) {
+		fmt.Fprintf(cmd.ErrOrStderr(), "Open this in any browser, and bring the code %s there:\n\n  %s\n\n", d.UserCode, d.URI)
+		if d.Complete != "" {
+			fmt.Fprintf(cmd.ErrOrStderr(), "With the code in it, to compare:\n\n  %s\n\n", d.Complete)
+		}
+	})
 }
 
 func newTokenLogin(p *program) *cobra.Command {
@@ -96,7 +121,7 @@ http://127.0.0.1/callback.`,
 	}
 	f.register(c)
 	f.registerRequest(c)
-	c.Flags().StringVar(&f.output, "output", "", "write the issuer's whole answer into this file (0600), as JSON")
+	f.registerOutput(c)
 	c.Flags().DurationVar(&f.timeout, "timeout", 5*time.Minute, "how long to wait for the login")
 	return c
 }
@@ -147,6 +172,10 @@ func (f *tokenFlags) registerRequest(c *cobra.Command) {
 	flags := c.Flags()
 	flags.StringArrayVar(&f.scopes, "scope", nil, "a scope to ask for; may be repeated")
 	flags.StringVar(&f.resource, "resource", "", "the API that the token is for (RFC 8707; default: what the scopes belong to)")
+}
+
+func (f *tokenFlags) registerOutput(c *cobra.Command) {
+	c.Flags().StringVar(&f.output, "output", "", "write the issuer's whole answer into this file (0600), as JSON")
 }
 
 // connect finds the issuer.

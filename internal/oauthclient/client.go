@@ -1,8 +1,9 @@
 // Package oauthclient is the little of an OAuth client that the command line
 // needs: discovery, client_credentials, the authorization code flow with PKCE
-// through a browser and a loopback listener, and revocation.
+// through a browser and a loopback listener, the device flow, token exchange, and
+// revocation.
 //
-// Governed by RFC 6749, 7009, 7636, 8252, 8414 and 9207.
+// Governed by RFC 6749, 7009, 7636, 8252, 8414, 8628, 8693 and 9207.
 package oauthclient
 
 import (
@@ -27,6 +28,8 @@ type Client struct {
 	metadata metadata
 	id       string
 	secret   string
+	// wait waits between two polls of the device flow.
+	wait func(context.Context, time.Duration) error
 }
 
 // Config says to whom, and for whom, a Client speaks.
@@ -45,6 +48,7 @@ type metadata struct {
 	Authorization string `json:"authorization_endpoint"`
 	Token         string `json:"token_endpoint"`
 	Revocation    string `json:"revocation_endpoint"`
+	Device        string `json:"device_authorization_endpoint"`
 }
 
 // Discover reads the issuer's metadata and makes a Client.
@@ -57,7 +61,7 @@ func Discover(ctx context.Context, config Config) (*Client, error) {
 		return nil, fmt.Errorf("reading the trusted certificates: there is no PEM certificate among them")
 	}
 	c := &Client{
-		id: config.ID, secret: config.Secret,
+		id: config.ID, secret: config.Secret, wait: wait,
 		http: &http.Client{
 			Timeout:   30 * time.Second,
 			Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}},
@@ -88,6 +92,8 @@ type Tokens struct {
 	Scope        string `json:"scope,omitempty"`
 	RefreshToken string `json:"refresh_token,omitempty"`
 	IDToken      string `json:"id_token,omitempty"`
+	// IssuedTokenType is RFC 8693 §2.2.1.
+	IssuedTokenType string `json:"issued_token_type,omitempty"`
 }
 
 // ClientCredentials gets a token for the client itself.
@@ -154,19 +160,24 @@ func (c *Client) do(request *http.Request, into any) error {
 	return json.Unmarshal(body, into)
 }
 
-// refusal is the error of RFC 6749 §5.2, where there is one.
+// refused is the error of RFC 6749 §5.2.
+type refused struct {
+	Code        string `json:"error"`
+	Description string `json:"error_description"`
+}
+
+// Error implements error.
+func (r refused) Error() string {
+	return strings.TrimSuffix("the issuer said "+r.Code+": "+r.Description, ": ")
+}
+
+// refusal is what the issuer said, where it said something.
 func refusal(response *http.Response, body []byte) error {
-	var said struct {
-		Code        string `json:"error"`
-		Description string `json:"error_description"`
-	}
+	var said refused
 	if json.Unmarshal(body, &said) != nil || said.Code == "" {
 		return fmt.Errorf("the answer was %s", response.Status)
 	}
-	if said.Description == "" {
-		return fmt.Errorf("the issuer said %s", said.Code)
-	}
-	return fmt.Errorf("the issuer said %s: %s", said.Code, said.Description)
+	return said
 }
 
 func set(form url.Values, name, value string) {
