@@ -20,7 +20,9 @@ change: + is added, ~ is changed, - is removed. All of it is checked before
 anything is changed; each record is then one transaction, and importing the same
 file again changes nothing. A client's secret is read from its secret_file, and
 replaced where it is another; without one a new client has none until gatehouse
-client secret makes it, and what a client has stays as it is. --prune removes, in
+client secret makes it, and what a client has stays as it is. A user's
+password_hash (argon2id or bcrypt) is for those who have no password yet: it never
+replaces one. --prune removes, in
 this order, the consents, users, clients and groups that the file does not name.` + howAdministered,
 		Example: `  gatehouse import site.yaml --dry-run
   gatehouse import site.yaml --prune`,
@@ -31,10 +33,17 @@ this order, the consents, users, clients and groups that the file does not name.
 				if err != nil {
 					return err
 				}
+				wrong := app.Check(ctx, args[0], doc, changes)
+				if wrong != nil && !dryRun {
+					return wrong
+				}
 				for _, change := range changes {
 					fmt.Fprintln(cmd.OutOrStdout(), change.Text)
 				}
-				return app.Apply(ctx, args[0], doc, changes, dryRun)
+				if dryRun {
+					return wrong
+				}
+				return app.Apply(ctx, changes)
 			})
 		},
 	}

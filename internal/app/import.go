@@ -42,7 +42,10 @@ func Plan(ctx context.Context, admin adminv1.AdminClient, path string, prune boo
 	}
 	want := &Site{}
 	doc, found := conf.Decode(data, dir, want)
-	if err := found.Err(); err != nil {
+	if len(found) == 0 {
+		found = doc.Locate(want.violations())
+	}
+	if len(found) > 0 {
 		return nil, nil, &Invalid{Path: path, Violations: found}
 	}
 	have, err := Export(ctx, admin, true)
@@ -62,9 +65,9 @@ func Plan(ctx context.Context, admin adminv1.AdminClient, path string, prune boo
 	return append(p.changes, p.removals()...), doc, nil
 }
 
-// Apply checks every change and then makes them, in order. What is wrong with
-// the file is reported together, with its lines, before anything is changed.
-func Apply(ctx context.Context, path string, doc *conf.Document, changes []Change, dryRun bool) error {
+// Check tries every change without making it: what is wrong with the file is
+// reported together, with its lines.
+func Check(ctx context.Context, path string, doc *conf.Document, changes []Change) error {
 	var vs conf.Violations
 	for _, c := range changes {
 		if c.key == "" {
@@ -77,12 +80,14 @@ func Apply(ctx context.Context, path string, doc *conf.Document, changes []Chang
 	if len(vs) > 0 {
 		return &Invalid{Path: path, Violations: doc.Locate(vs)}
 	}
-	if dryRun {
-		return nil
-	}
+	return nil
+}
+
+// Apply makes changes that Check found nothing wrong with, in order.
+func Apply(ctx context.Context, changes []Change) error {
 	for _, c := range changes {
 		if err := c.apply(ctx, false); err != nil {
-			return fmt.Errorf("%s: %w (what came before it is done: mend it and import again)", c.Text, err)
+			return fmt.Errorf("%s: %s (what came before it is done: mend it and import again)", c.Text, status.Convert(err).Message())
 		}
 	}
 	return nil
@@ -233,7 +238,9 @@ func (p *planner) users(have, want *Site) {
 			continue
 		}
 		keys := without(differing(was, u), "consents")
-		if u.PasswordHash == "" {
+		// A password that somebody has is theirs: the file's would undo that they
+		// chose another, and the argon2id hash that an imported one became.
+		if u.PasswordHash == "" || was.PasswordHash != "" {
 			keys = without(keys, "password_hash")
 		}
 		if len(keys) > 0 {

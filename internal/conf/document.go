@@ -36,7 +36,7 @@ func Decode(data []byte, dir string, into any) (*Document, Violations) {
 	doc := &Document{root: &root}
 	top := doc.top()
 	if top == nil {
-		return doc, Violations{{Problem: "the file is empty", Remedy: "`gatehouse init` writes one to start from"}}
+		return doc, Violations{{Problem: "the file is empty", Remedy: "`gatehouse init` writes a configuration to start from, `gatehouse export` a site to import"}}
 	}
 	d := decoder{dir: dir}
 	d.value(top, reflect.ValueOf(into).Elem(), "")
