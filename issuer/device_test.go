@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -95,6 +96,9 @@ func TestDeviceFlow(t *testing.T) {
 	page = b.submit(page, "decision", "allow")
 	if page.StatusCode != http.StatusOK || !strings.Contains(page.body, "The device is connected") {
 		t.Fatalf("%d %s", page.StatusCode, page.body)
+	}
+	if kept, err := s.server.store.Consent(t.Context(), "usr_alice", "tv"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("the consent is remembered: %+v %v", kept, err)
 	}
 	a := s.poll(d)
 	if a.StatusCode != http.StatusOK {

@@ -76,9 +76,9 @@ func (p *Pages) hold(w http.ResponseWriter, r *http.Request, f *Flow, path strin
 }
 
 // conclude ends the flow and leads back to the client. remember keeps what the
-// person allowed.
+// person allowed, save for a device: the next one may be another's.
 func (p *Pages) conclude(w http.ResponseWriter, r *http.Request, o Outcome, remember bool) {
-	if remember {
+	if remember && !o.Flow.Device {
 		if err := p.deps.People.SaveConsent(r.Context(), o.Session.UserID, o.Flow.ClientID, o.Scopes); err != nil {
 			p.broken(w, r, fmt.Errorf("saving a consent: %w", err))
 			return
