@@ -108,7 +108,7 @@ func TestLeavingAsks(t *testing.T) {
 		if page.StatusCode != 200 || !strings.Contains(page.body, "The Leaver") || b.session() == "" {
 			t.Fatalf("%s: not asked: %d", name, page.StatusCode)
 		}
-		if csp := page.Header.Get("Content-Security-Policy"); !strings.Contains(csp, "form-action 'self' https://app.example;") {
+		if csp := page.Header.Get("Content-Security-Policy"); !strings.Contains(csp, "form-action 'self' https:;") {
 			t.Errorf("%s: the browser would hold the redirect: %q", name, csp)
 		}
 		if tampered := b.post(login.PathEndSession, page.fields("post_logout_redirect_uri", "https://evil.example/")); tampered.StatusCode != 400 || b.session() == "" {

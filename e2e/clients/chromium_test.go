@@ -19,7 +19,8 @@ import (
 	"gatehouse.dev/gatehouse/e2e/harness"
 )
 
-// app is where people come from and come back to.
+// app is where people come from and come back to: its callback leads on to
+// another host, as many do.
 type app struct {
 	*httptest.Server
 	came chan url.Values
@@ -31,6 +32,8 @@ func startApp(t *testing.T) *app {
 	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/callback" {
 			a.came <- r.URL.Query()
+			http.Redirect(w, r, strings.Replace(a.URL, "127.0.0.1", "localhost", 1)+"/home", http.StatusSeeOther)
+			return
 		}
 		fmt.Fprintf(w, "<!doctype html><title>%s</title><p id=path>%s", "The Shop", r.URL.Path)
 	}))

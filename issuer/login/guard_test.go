@@ -81,12 +81,11 @@ func TestClientAddress(t *testing.T) {
 
 func TestFormTarget(t *testing.T) {
 	for uri, want := range map[string]string{
-		"https://app.example/cb":       " https://app.example",
-		"http://127.0.0.1:4711/cb":     " http://127.0.0.1:4711",
-		"http://[::1]:4711/cb":         " http:",
-		"com.example.app:/cb":          " com.example.app:",
-		"https://app.example:8443/a?b": " https://app.example:8443",
-		"":                             "",
+		"https://app.example/a;b,c?d": " https:",
+		"http://127.0.0.1:4711/cb":    " http: https:",
+		"http://[::1]:4711/cb":        " http: https:",
+		"com.example.app:/cb":         " com.example.app: https:",
+		"":                            "",
 	} {
 		if got := formTarget(uri); got != want {
 			t.Errorf("formTarget(%q) = %q, want %q", uri, got, want)

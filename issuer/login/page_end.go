@@ -64,11 +64,7 @@ func (p *Pages) comeAgain(w http.ResponseWriter, r *http.Request, form Form, lea
 		}
 	}
 	to := Return{Location: p.config.Origin + PathEndSession, Fields: fields}
-	targets := formAction(to.Location)
-	if leaving.Location != "" {
-		targets += " " + formAction(leaving.Location)
-	}
-	p.post(w, r, to, targets)
+	p.post(w, r, to, " 'self'"+formTarget(leaving.Location))
 }
 
 func (p *Pages) showEnd(w http.ResponseWriter, r *http.Request, form Form, v visitor, leaving Leaving) {

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 )
 
 // Return is how a browser goes back to its client.
@@ -35,30 +34,18 @@ func (p *Pages) Leave(w http.ResponseWriter, r *http.Request, to Return) {
 		see(w, to.Location)
 		return
 	}
-	p.post(w, r, to, formAction(to.Location))
+	p.post(w, r, to, formTarget(to.Location))
 }
 
-// post has the browser post a form. targets are where that may lead, for
-// browsers hold the redirects after a form to form-action as well.
+// post has the browser post a form; targets are the sources of where it may lead.
 func (p *Pages) post(w http.ResponseWriter, r *http.Request, to Return, targets string) {
 	say := p.views.words(r, "")
 	data := view{words: say, Title: say.Say("return.title"), Action: template.URL(to.Location), Script: template.JS(submitReturn), Destination: say.destination(to.Location)}
 	for _, name := range slices.Sorted(maps.Keys(to.Fields)) {
 		data.Hidden = append(data.Hidden, hidden{name, to.Fields.Get(name)})
 	}
-	policy := p.views.sources + "; script-src " + submitSource + "; form-action " + targets
+	policy := p.views.sources + "; script-src " + submitSource + "; form-action" + targets
 	if err := p.views.write(w, http.StatusOK, "return", data, policy); err != nil {
 		p.broken(w, r, err)
 	}
-}
-
-// formAction is the CSP source of exactly one redirect URI. What ends a source
-// or a directive is escaped (CSP Level 3 §2.3.1); the query is no part of one.
-func formAction(redirectURI string) string {
-	origin := strings.TrimSpace(formTarget(redirectURI))
-	u, err := url.Parse(redirectURI)
-	if err != nil || !strings.HasSuffix(origin, "://"+u.Host) || u.Host == "" {
-		return origin
-	}
-	return origin + strings.NewReplacer(";", "%3B", ",", "%2C").Replace(u.EscapedPath())
 }

@@ -142,8 +142,7 @@ func (v *views) words(r *http.Request, uiLocales string) words {
 }
 
 // render writes a page. target is the redirect URI that a form on it may end
-// at, for browsers hold redirects after a POST against form-action; empty:
-// nowhere but here.
+// at; empty: nowhere but here.
 func (v *views) render(w http.ResponseWriter, status int, name string, data view, target string) error {
 	return v.write(w, status, name, data, v.sources+"; form-action 'self'"+formTarget(target))
 }
@@ -172,18 +171,19 @@ func (v *views) write(w http.ResponseWriter, status int, name string, data view,
 	return nil
 }
 
-// formTarget is the CSP source of a proven redirect URI.
+// formTarget are the CSP sources for a form that ends at a proven redirect URI.
+// Chromium holds every redirect after a form to form-action, also those that the
+// application makes once the browser is back: with its origin alone, a login
+// would hang where the callback leads on to another host.
 func formTarget(redirectURI string) string {
 	u, err := url.Parse(redirectURI)
 	switch {
 	case err != nil || u.Scheme == "":
 		return ""
-	case u.Host == "" || strings.HasPrefix(u.Host, "["):
-		// A private-use scheme has no host, and a CSP source cannot name an
-		// IPv6 address.
-		return " " + u.Scheme + ":"
-	default:
-		return " " + u.Scheme + "://" + u.Host
+	case u.Scheme == "https":
+		return " https:"
+	default: // http on loopback, or a private-use scheme
+		return " " + u.Scheme + ": https:"
 	}
 }
 
