@@ -119,8 +119,25 @@ func (r *Reloader) tellRestart(next *Config) {
 	}
 	r.told = told
 	if len(keys) > 0 {
-		r.logger.Warn("configuration changed beside the gateway part: restart these parts for it to count", "keys", keys, "parts", partsOf(keys, r.parts))
+		r.logger.Warn("configuration changed beside the gateway part: restart these parts for it to count", "keys", keys, "parts", r.partsToRestart(keys, next))
 	}
+}
+
+// partsToRestart are the parts that keys belong to, wherever they run, and the
+// control plane where what it makes of the gateway follows from them.
+func (r *Reloader) partsToRestart(keys []string, next *Config) []Part {
+	parts := partsOf(keys, next.All())
+	if slices.Contains(parts, ControlPlane) {
+		return parts
+	}
+	asRuns, err := r.merge(next)
+	if err != nil {
+		return parts
+	}
+	if asRuns.ControlPlane.Plans != next.ControlPlane.Plans || len(differences("gateway", asRuns.Gateway, next.Gateway)) > 0 {
+		parts = append(parts, ControlPlane)
+	}
+	return parts
 }
 
 func (r *Reloader) restartKeys(next *Config) []string {

@@ -181,8 +181,43 @@ func TestAnotherPartsEditNeedsARestart(t *testing.T) {
 	if applied.Routes[0].Path != "/new" || !strings.HasSuffix(applied.Issuer.URL, "/run/issuer.sock") {
 		t.Errorf("applied %v with the issuer at %s, which still runs on its socket", paths(applied), applied.Issuer.URL)
 	}
-	if said := log.String(); !strings.Contains(said, "issuer.listen") || !strings.Contains(said, "restart") || !strings.Contains(said, "parts=\"[issuer authz]\"") {
+	if said := log.String(); !strings.Contains(said, "issuer.listen") || !strings.Contains(said, "restart") || !strings.Contains(said, "parts=\"[issuer authz controlplane]\"") {
 		t.Errorf("the log does not say what to restart:\n%s", said)
+	}
+}
+
+// With the first plan, every route counts: what the control plane has made of
+// the routes is another thing then, and nothing would be counted without it.
+func TestTheFirstPlanNeedsTheControlPlane(t *testing.T) {
+	const one, two = "ratelimit: {plans: {free: {daily: 1}}, default_plan: free}\n", "ratelimit: {plans: {free: {daily: 2}}, default_plan: free}\n"
+	for name, row := range map[string]struct{ before, after, parts string }{
+		"the first":        {"ratelimit: {}\n", one, "[ratelimit controlplane]"},
+		"the last":         {one, "ratelimit: {}\n", "[ratelimit controlplane]"},
+		"another number":   {one, two, "[ratelimit]"},
+		"the first at all": {"", one, "[ratelimit controlplane]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := write(t, small+row.before)
+			told, log := follow(t, path)
+			rename(t, path, strings.Replace(small, "path: /", "path: /new", 1)+row.after)
+			receive(t, told.applied, "the gateway's share")
+			if said := strings.ReplaceAll(log.String(), `"`, ""); !strings.Contains(said, "parts="+row.parts) {
+				t.Errorf("want %s:\n%s", row.parts, said)
+			}
+		})
+	}
+}
+
+// Where parts are processes of their own, each names all that have to be
+// restarted: the file is one.
+func TestAProcessNamesTheOthersParts(t *testing.T) {
+	c := load(t, write(t, small))
+	log := &logs{}
+	reloader := NewReloader(c, []Part{Authz}, nil, slog.New(slog.NewTextHandler(log, nil)))
+	writeText(t, c.Path(), strings.Replace(small, "issuer:\n", "issuer:\n  access_token_lifetime: 1m\n", 1))
+	reloader.reload(t.Context())
+	if said := log.String(); !strings.Contains(said, "parts=[issuer]") {
+		t.Errorf("the log does not name the issuer:\n%s", said)
 	}
 }
 
