@@ -236,7 +236,7 @@ func TestMeshJoinTokensAtTheSidecar(t *testing.T) {
 			t.Errorf("%s: the token's secret is in the log", name)
 		}
 	}
-	if said := s.Process(harness.ControlPlane).LogSince(mark); strings.Contains(said, "refused an enrolment") || strings.Contains(said, "issued a certificate") {
+	if said := s.Process(harness.ControlPlane).LogSince(mark); strings.Contains(said, "refused a call") || strings.Contains(said, "issued a certificate") {
 		t.Errorf("a token was sent:\n%s", said)
 	}
 	if _, err := enrol(t, s, good, request(t, newKey(t, elliptic.P256()), []string{ordersID}, nil)); err != nil {

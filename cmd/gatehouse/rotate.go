@@ -65,7 +65,11 @@ key, if it is in data_dir/ca, is deleted.`,
 			if err != nil {
 				return err
 			}
-			return plain(config.UseRoot(cmd.Context(), rootDir, force))
+			if err := config.UseRoot(cmd.Context(), rootDir, force); err != nil {
+				return plain(err)
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), "the new root issues; what the old one vouches for is good until `gatehouse ca rotate-root drop`")
+			return nil
 		},
 	}
 	c.Flags().StringVar(&rootDir, "root-dir", "", "the folder of the new root, as it was given to add")
@@ -88,7 +92,11 @@ here: their parts renew them within an hour of issue.`,
 			if err != nil {
 				return err
 			}
-			return plain(config.DropRoot(cmd.Context(), force))
+			if err := config.DropRoot(cmd.Context(), force); err != nil {
+				return plain(err)
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), "the old root is trusted no more")
+			return nil
 		},
 	}
 	c.Flags().BoolVar(&force, "force", false, "do it at once: for a root whose key leaked")

@@ -15,8 +15,8 @@ import (
 
 const howWorkloads = `
 
-An ID is a SPIFFE id, or the name of a service. While a control plane runs, its
-CA's admin socket is used; else the CA's database is opened.`
+An ID is a SPIFFE id, or the name of a service in gateway.services. While a control
+plane runs, its CA's admin socket is used; else the CA's database is opened.`
 
 func newWorkload(p *program) *cobra.Command {
 	return parent("workload", "Let workloads join, revoke and list them",
@@ -28,7 +28,7 @@ own CA.`+howWorkloads,
 		p.workload("revoke ID", "Refuse a workload everywhere, at once",
 			`Puts a workload on the deny list: no new certificate, no configuration, no Check, and
 no connection to others, whatever certificates it has.`,
-			`  gatehouse workload revoke orders`,
+			`  gatehouse workload revoke orders`, "revoked",
 			func(ctx context.Context, w workloadv1.WorkloadsClient, id string) error {
 				_, err := w.Revoke(ctx, &workloadv1.RevokeRequest{SpiffeId: id})
 				return err
@@ -36,7 +36,7 @@ no connection to others, whatever certificates it has.`,
 		p.workload("allow ID", "Let a revoked workload in again",
 			`Takes a workload off the deny list, once the last certificate that it was issued has
 ended. It needs a new join token then, or renews what ended less than a day ago.`,
-			`  gatehouse workload allow orders`,
+			`  gatehouse workload allow orders`, "allowed",
 			func(ctx context.Context, w workloadv1.WorkloadsClient, id string) error {
 				_, err := w.Allow(ctx, &workloadv1.AllowRequest{SpiffeId: id})
 				return err
@@ -44,14 +44,22 @@ ended. It needs a new join token then, or renews what ended less than a day ago.
 	)
 }
 
-// workload is a command about one workload.
-func (p *program) workload(use, short, long, example string, work func(context.Context, workloadv1.WorkloadsClient, string) error) *cobra.Command {
+// workload is a command about one workload, and says in the end whose it was.
+func (p *program) workload(use, short, long, example, done string, work func(context.Context, workloadv1.WorkloadsClient, string) error) *cobra.Command {
 	return &cobra.Command{
 		Use: use, Short: short, Long: long + howWorkloads, Example: example,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.workloads(cmd, func(ctx context.Context, config *app.Config, w workloadv1.WorkloadsClient) error {
-				return work(ctx, w, spiffeID(config, args[0]))
+				id, err := spiffeID(config, args[0])
+				if err != nil {
+					return err
+				}
+				if err := work(ctx, w, id); err != nil {
+					return err
+				}
+				_, err = fmt.Fprintln(cmd.OutOrStdout(), done, id)
+				return err
 			})
 		},
 	}
@@ -68,12 +76,17 @@ func (p *program) workloads(cmd *cobra.Command, work func(context.Context, *app.
 	}))
 }
 
-// spiffeID is an id that may be given as the name of a service.
-func spiffeID(config *app.Config, text string) string {
+// spiffeID is an id that may be given as the name of a service. A name that is
+// misspelt must not pass for another workload, which nobody meant.
+func spiffeID(config *app.Config, text string) (string, error) {
 	if strings.HasPrefix(text, "spiffe://") {
-		return text
+		return text, nil
 	}
-	return envoy.ServiceIdentity(config.TrustDomain, text)
+	id := envoy.ServiceIdentity(config.TrustDomain, text)
+	if _, known := config.Gateway.Services[text]; !known {
+		return "", fmt.Errorf("%q is no service of gateway.services in %s: declare it there, or write the SPIFFE id itself, such as %s", text, config.Path(), id)
+	}
+	return id, nil
 }
 
 func newWorkloadToken(p *program) *cobra.Command {
@@ -100,11 +113,15 @@ which is to be brought to the workload in secret.` + howWorkloads,
 				return err
 			}
 			err = p.workloads(cmd, func(ctx context.Context, config *app.Config, w workloadv1.WorkloadsClient) error {
-				made, err := w.CreateToken(ctx, &workloadv1.CreateTokenRequest{SpiffeId: spiffeID(config, id+service), Seconds: uint32(life / time.Second)})
+				id, err := spiffeID(config, id+service)
 				if err != nil {
 					return err
 				}
-				fmt.Fprintln(cmd.OutOrStdout(), "good until", when(made.GetExpiresAt()))
+				made, err := w.CreateToken(ctx, &workloadv1.CreateTokenRequest{SpiffeId: id, Seconds: uint32(life / time.Second)})
+				if err != nil {
+					return err
+				}
+				fmt.Fprintln(cmd.OutOrStdout(), "for", id, "good until", when(made.GetExpiresAt()))
 				return secret.write(cmd, made.GetToken())
 			})
 			if err != nil {

@@ -17,6 +17,7 @@ package ca
 import (
 	"context"
 	"crypto"
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -97,8 +98,29 @@ func (a *Authority) Refresh() error {
 	if err != nil {
 		return err
 	}
-	a.current.Store(r)
+	a.tell(a.current.Swap(r), r)
 	return nil
+}
+
+// tell logs that others are trusted or issue from now on: who did that used a
+// command, and the folder is all that a running CA sees of it.
+func (a *Authority) tell(before, after *reading) {
+	if before == nil || slices.Equal(before.names(), after.names()) {
+		return
+	}
+	a.logger.Warn("the CA's roots changed", "before", before.names(), "now", after.names())
+}
+
+// names are the roots, each with its fingerprint, and whether it issues.
+func (r *reading) names() (names []string) {
+	for _, root := range r.roots {
+		name := fmt.Sprintf("%s, SHA-256 %x", root.Subject.CommonName, sha256.Sum256(root.Raw))
+		if root.Equal(r.issuer) {
+			name += ", issues"
+		}
+		names = append(names, name)
+	}
+	return names
 }
 
 func (a *Authority) read() (*reading, error) {

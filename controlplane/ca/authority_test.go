@@ -136,6 +136,8 @@ func TestAnEarlierRootIsRefused(t *testing.T) {
 // replacement of the root; done in another order, the steps are refused.
 func TestRootIsReplaced(t *testing.T) {
 	b := newBench(t)
+	var log strings.Builder
+	b.logger = slog.New(slog.NewTextHandler(&log, nil))
 	old, oldRoot := b.issued(t), b.Certificate()
 	if err := UseRoot(b.dir, nil, b.clock, time.Hour); err == nil {
 		t.Error("a root issued that was not added")
@@ -181,6 +183,10 @@ func TestRootIsReplaced(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(b.dir, nextKeyFile)); !errors.Is(err, fs.ErrNotExist) {
 		t.Error("the new root's key lies about twice")
+	}
+	refresh()
+	if n := strings.Count(log.String(), "the CA's roots changed"); n != 3 {
+		t.Errorf("three steps are in the log %d times:\n%s", n, log.String())
 	}
 }
 

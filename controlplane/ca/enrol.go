@@ -129,10 +129,10 @@ func (s *Server) refused(ctx context.Context, what string, err error) error {
 	}
 	if _, ours := errors.AsType[refusal](err); ours {
 		s.metrics.refused.WithLabelValues(what).Inc()
-		s.logger.Warn("refused an "+what, "reason", err.Error(), "peer", address)
+		s.logger.Warn("refused a call", "call", what, "reason", err.Error(), "peer", address)
 		return status.Error(codes.PermissionDenied, "refused")
 	}
-	s.logger.Error("an "+what+" came to nothing", "error", err, "peer", address)
+	s.logger.Error("a call came to nothing", "call", what, "error", err, "peer", address)
 	return status.Error(codes.Unavailable, "try again later")
 }
 
