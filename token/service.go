@@ -134,7 +134,7 @@ const (
 	// keysMaxAge is how long the last good keys do where none can be fetched.
 	keysMaxAge = 10 * time.Minute
 	// keysSoonest is the least time between fetches, whatever keys requests name.
-	keysSoonest = time.Second
+	keysSoonest = 250 * time.Millisecond
 	// keysWait bounds what a request waits for keys.
 	keysWait = 2 * time.Second
 )
@@ -145,9 +145,15 @@ type serviceKeys struct {
 	remote *Remote
 	now    func() time.Time
 
-	mu      sync.Mutex
-	running chan struct{} // closed at the end of the fetch under way; nil: none is
-	begun   time.Time
+	mu    sync.Mutex
+	last  keyFetch
+	ended chan struct{} // closed when another fetch may begin; nil: it may
+}
+
+// keyFetch is the fetch with a number, from 1, and the end of it.
+type keyFetch struct {
+	number int
+	done   <-chan struct{}
 }
 
 // freshen has keys fetched that are no longer fresh, and waits only for those
@@ -157,49 +163,60 @@ func (k *serviceKeys) freshen(ctx context.Context) {
 	if age < keysFresh {
 		return
 	}
-	if done := k.fetch(); age >= keysStale {
-		await(ctx, done)
+	if fetch, _ := k.fetch(); age >= keysStale {
+		ctx, cancel := context.WithTimeout(ctx, keysWait)
+		defer cancel()
+		await(ctx, fetch.done)
 	}
 }
 
-// renew fetches keys and waits for them; not where they were fetched just now.
-func (k *serviceKeys) renew(ctx context.Context) { await(ctx, k.fetch()) }
+// renew waits for a fetch that begins after the call. One that began before, or
+// was just over, can have missed a key that signs since then: to give up because
+// it is too soon for another would refuse who has done nothing wrong.
+func (k *serviceKeys) renew(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, keysWait)
+	defer cancel()
+	k.mu.Lock()
+	before := k.last.number
+	k.mu.Unlock()
+	for ctx.Err() == nil {
+		fetch, next := k.fetch()
+		if fetch.number > before {
+			await(ctx, fetch.done)
+			return
+		}
+		await(ctx, next)
+	}
+}
 
-// fetch begins a fetch, or joins the one under way; nil: it is too soon.
-func (k *serviceKeys) fetch() <-chan struct{} {
+// fetch begins a fetch where one may begin; it returns the last one that did,
+// and when the next may.
+func (k *serviceKeys) fetch() (fetch keyFetch, next <-chan struct{}) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.running != nil {
-		return k.running
+	if k.ended != nil {
+		return k.last, k.ended
 	}
-	now := k.now()
-	if now.Sub(k.begun) < keysSoonest {
-		return nil
-	}
-	k.begun = now
-	done := make(chan struct{})
-	k.running = done
+	done, ended := make(chan struct{}), make(chan struct{})
+	k.last, k.ended = keyFetch{number: k.last.number + 1, done: done}, ended
 	go func() {
+		soonest := time.NewTimer(keysSoonest)
 		// For all requests, so with none's context; the client's own timeout ends it.
 		_, _ = k.remote.fetch(context.Background()) // the Remote logs it, and keeps what it had
-		k.mu.Lock()
-		k.running = nil
-		k.mu.Unlock()
 		close(done)
+		<-soonest.C
+		k.mu.Lock()
+		k.ended = nil
+		k.mu.Unlock()
+		close(ended)
 	}()
-	return done
+	return k.last, ended
 }
 
 func await(ctx context.Context, done <-chan struct{}) {
-	if done == nil {
-		return
-	}
-	timer := time.NewTimer(keysWait)
-	defer timer.Stop()
 	select {
 	case <-done:
 	case <-ctx.Done():
-	case <-timer.C:
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -138,11 +139,13 @@ func TestServiceKeys(t *testing.T) {
 	clock.advance(2 * time.Second)
 	expect("a new key's first assertion", f.signedBy(next), 200)
 	before := k.fetches.Load()
+	var all sync.WaitGroup
 	for range 100 {
-		expect("an unknown key's", f.signedBy(tokentest.NewKey("EdDSA")), 401)
+		all.Go(func() { expect("an unknown key's", f.signedBy(tokentest.NewKey("EdDSA")), 401) })
 	}
-	if n := k.fetches.Load() - before; n > 1 {
-		t.Errorf("100 unknown keys led to %d fetches", n)
+	all.Wait()
+	if n := k.fetches.Load() - before; n > 10 {
+		t.Errorf("100 unknown keys at once led to %d fetches", n)
 	}
 	k.keys.Store(nil)
 	clock.advance(5 * time.Minute)
@@ -209,6 +212,50 @@ func TestServiceKeysOutliveASidecar(t *testing.T) {
 	clock.advance(2 * time.Second)
 	if w := ask(h, f.signedBy(next)); w.Code != 200 {
 		t.Errorf("a key that the next sidecar alone knows: %d", w.Code)
+	}
+}
+
+// TestServiceKeyThatJustSigns: a key that began to sign right after the keys were
+// fetched, or while they were, is waited for, not refused.
+func TestServiceKeyThatJustSigns(t *testing.T) {
+	f, clock := newAssertionForger(), newClock()
+	k := serveKeys(t, f.key)
+	h := serviceVerifier(t, k, clock.now).HTTP(http.HandlerFunc(who))
+	keys := []*tokentest.Key{f.key}
+	for n := range 5 {
+		if w := ask(h, f.signedBy(keys[n])); w.Code != 200 {
+			t.Fatalf("key %d: %d, just after the keys were fetched", n, w.Code)
+		}
+		keys = append(keys, tokentest.NewKey("EdDSA"))
+		k.become(keys...)
+	}
+
+	// The answer of a fetch is on its way when the key comes.
+	asked, answer := make(chan struct{}), make(chan struct{})
+	var first atomic.Bool
+	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if first.CompareAndSwap(false, true) {
+			close(asked)
+			<-answer
+			w.Write(tokentest.JWKS(f.key))
+			return
+		}
+		w.Write(tokentest.JWKS(keys...))
+	}))
+	defer slow.Close()
+	v, err := token.NewServiceVerifier(token.ServiceConfig{Service: testOrders, KeysURL: slow.URL, Now: clock.now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	codes := make(chan int, 2)
+	go func() { codes <- ask(v.HTTP(http.HandlerFunc(who)), f.good()).Code }()
+	<-asked
+	go func() { codes <- ask(v.HTTP(http.HandlerFunc(who)), f.signedBy(keys[1])).Code }()
+	close(answer)
+	for range 2 {
+		if code := <-codes; code != 200 {
+			t.Errorf("%d while the keys are fetched", code)
+		}
 	}
 }
 
