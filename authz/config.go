@@ -78,7 +78,7 @@ type Config struct {
 
 // Assertions are the signed statements of who calls, for one service each.
 type Assertions struct {
-	// How long a key signs before the next one does, 1m to 720h. Keys are in
+	// How long a key signs before the next one does, 30s to 720h. Keys are in
 	// memory alone; a restart makes new ones, and so does SIGUSR1, which also
 	// makes the old ones worthless at once. Default: 24h.
 	Rotate time.Duration `yaml:"rotate"`

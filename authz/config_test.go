@@ -77,6 +77,8 @@ func TestConfigViolations(t *testing.T) {
 		{"skew", func(c *Config) { c.Skew = 2 * time.Minute }},
 		{"skew", func(c *Config) { c.Skew = -time.Second }},
 		{"token_cache_bytes", func(c *Config) { c.TokenCacheBytes = 1000 }},
+		{"assertions.rotate", func(c *Config) { c.Assertions.Rotate = 29 * time.Second }},
+		{"assertions.rotate", func(c *Config) { c.Assertions.Rotate = 721 * time.Hour }},
 		{"allowed_events", func(c *Config) { c.AllowedEvents = "never" }},
 		{"issuers", func(c *Config) { c.Issuers = nil }},
 		{"issuers[1].issuer", func(c *Config) { c.Issuers = append(c.Issuers, c.Issuers[0]) }},

@@ -52,6 +52,10 @@ type Deps struct {
 	// Trust is where assertion keys are published and workloads revoked; nil:
 	// nobody shares this authorizer's keys but through its /assertion-keys.
 	Trust Trust
+	// Place is where this authorizer runs, the same at each start and, as a rule,
+	// no other's: the keys of one that crashed there end soon. Empty: they end
+	// within an hour.
+	Place string
 }
 
 // Server is the authorizer.
@@ -115,7 +119,7 @@ func New(config Config, deps Deps) (*Server, error) {
 	if gatherer, ok := deps.Registerer.(prometheus.Gatherer); ok {
 		s.gatherer = gatherer
 	}
-	s.signing = newSigning(deps.Trust, config, s.logger, s.now)
+	s.signing = newSigning(deps.Trust, deps.Place, config, s.logger, s.now)
 	if err := s.load(deps.Registerer); err != nil {
 		return nil, err
 	}

@@ -16,6 +16,10 @@ import (
 )
 
 const (
+	// minRotate keeps the keys of one authorizer few: with the widest skew seven
+	// that retired, the one that signs and the next, less than the ten that the
+	// trust service takes.
+	minRotate = 30 * time.Second
 	// keyLife is how long whoever verifies keeps a key that is not published
 	// again: as long as they can do without the trust service anyway.
 	keyLife = time.Hour
@@ -41,6 +45,7 @@ type signing struct {
 	keep    time.Duration // how long a retired key verifies
 	maxAge  time.Duration // how old what was heard of revoked workloads may be
 	replica string
+	place   string // where it runs
 	dropped chan struct{}
 
 	active atomic.Pointer[token.AssertionKey]
@@ -53,6 +58,7 @@ type signing struct {
 	since     time.Time // of the active key
 	retired   []retiredKey
 	published time.Time // the last publication that succeeded
+	ends      time.Time // what it said of the keys that are not retired
 	dirty     bool      // there is something to publish
 	failing   bool
 }
@@ -62,11 +68,11 @@ type retiredKey struct {
 	until time.Time
 }
 
-func newSigning(trust Trust, config Config, logger *slog.Logger, now func() time.Time) *signing {
+func newSigning(trust Trust, place string, config Config, logger *slog.Logger, now func() time.Time) *signing {
 	s := &signing{
 		trust: trust, logger: logger, now: now,
 		rotate: config.Assertions.Rotate, keep: token.MaxAssertionLife + 2*config.Skew, maxAge: config.TrustMaxAge,
-		replica: rand.Text(), dropped: make(chan struct{}, 1), denied: newDenyList(),
+		replica: rand.Text(), place: place, dropped: make(chan struct{}, 1), denied: newDenyList(),
 	}
 	if trust == nil {
 		s.trust = newAlone(now)
@@ -137,10 +143,12 @@ func (s *signing) activate(now time.Time) {
 	s.next, s.since, s.dirty = nil, now, true
 }
 
-// lost tells whether a state that should have our keys lacks one.
+// lost tells whether a state lacks one of our keys, or would let it end sooner
+// than we said: somebody at the same place takes us for gone.
 func (s *signing) lost(state *workloadv1.TrustState) bool {
-	for _, k := range s.own(time.Time{}) {
-		if find(state, k.GetId()) == nil {
+	for _, k := range s.own(s.ends) {
+		known := find(state, k.GetId())
+		if known == nil || known.GetExpiresAt().AsTime().Before(k.GetExpiresAt().AsTime()) {
 			return true
 		}
 	}
@@ -163,7 +171,9 @@ func (s *signing) own(ends time.Time) (keys []*workloadv1.AssertionKey) {
 }
 
 func (s *signing) publish(ctx context.Context, ends time.Time) {
-	err := s.trust.Publish(ctx, &workloadv1.PublishAssertionKeysRequest{Replica: s.replica, Keys: s.own(ends)})
+	err := s.trust.Publish(ctx, &workloadv1.PublishAssertionKeysRequest{
+		Replica: s.replica, Keys: s.own(ends), Place: s.place, PredecessorsEnd: timestamppb.New(s.now().Add(s.keep)),
+	})
 	if err != nil {
 		if !s.failing {
 			s.logger.Warn("publishing the assertion keys", "error", err)
@@ -171,7 +181,7 @@ func (s *signing) publish(ctx context.Context, ends time.Time) {
 		s.failing = true
 		return
 	}
-	s.dirty, s.failing, s.published = false, false, s.now()
+	s.dirty, s.failing, s.published, s.ends = false, false, s.now(), ends
 }
 
 // leave lets the keys end once what they signed has.

@@ -10,6 +10,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	workloadv1 "gatehouse.dev/gatehouse/proto/gatehouse/workload/v1"
 	"gatehouse.dev/gatehouse/token"
 )
 
@@ -18,7 +22,12 @@ var testSigning = Config{Skew: 30 * time.Second, TrustMaxAge: 30 * time.Minute, 
 // runSigning starts the life of keys within a synctest bubble.
 func runSigning(t *testing.T, trust Trust) (*signing, func()) {
 	t.Helper()
-	s := newSigning(trust, testSigning, slog.New(slog.DiscardHandler), time.Now)
+	return runSigningAs(t, trust, testSigning)
+}
+
+func runSigningAs(t *testing.T, trust Trust, config Config) (*signing, func()) {
+	t.Helper()
+	s := newSigning(trust, "here", config, slog.New(slog.DiscardHandler), time.Now)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
@@ -78,6 +87,34 @@ func TestKeySignsOnceHeld(t *testing.T) {
 	})
 }
 
+// TestQuickestRotation: however often keys change, they stay few enough to be
+// published, and each verifies for as long as what it signed is good.
+func TestQuickestRotation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		trust := newTestTrust()
+		config := testSigning
+		config.Assertions.Rotate, config.Skew = minRotate, time.Minute
+		s, stop := runSigningAs(t, trust, config)
+		defer stop()
+		most, last, signed := 0, s.active.Load(), map[string]time.Time{}
+		for range 1200 {
+			pass(time.Second)
+			if now := s.active.Load(); now != last {
+				signed[last.ID()], last = time.Now(), now
+			}
+			most = max(most, len(trust.keys()))
+			for id, retired := range signed {
+				if _, verifies := s.keys().Lookup(id); !verifies && time.Since(retired) < s.keep {
+					t.Fatalf("a key is gone %s after it last signed", time.Since(retired))
+				}
+			}
+		}
+		if len(signed) < 20 || most > 9 {
+			t.Errorf("%d rotations in 20 minutes, with up to %d keys at once", len(signed), most)
+		}
+	})
+}
+
 func TestKeysOutliveALostTrustServiceAndEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		trust := newTestTrust()
@@ -105,6 +142,35 @@ func TestKeysOutliveALostTrustServiceAndEnd(t *testing.T) {
 		stop()
 		if left := time.Until(trust.keys()[0].GetExpiresAt().AsTime()); left != s.keep {
 			t.Errorf("after the end the key is kept for %s, not %s", left, s.keep)
+		}
+	})
+}
+
+// TestKeysThatWouldEndTooSoon: one that starts says where, and until when what a
+// predecessor there signed is good; and one that is taken for gone says that it is
+// there, at once.
+func TestKeysThatWouldEndTooSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		trust := newTestTrust()
+		s, stop := runSigning(t, trust)
+		defer stop()
+		if r := trust.last; r.GetPlace() != "here" || time.Until(r.GetPredecessorsEnd().AsTime()) != s.keep {
+			t.Errorf("the first publication is from %q, its predecessors' keys end in %s", r.GetPlace(), time.Until(r.GetPredecessorsEnd().AsTime()))
+		}
+		pass(time.Minute)
+		before := trust.publications()
+		trust.change(func() {
+			k := proto.CloneOf(trust.own[0])
+			k.ExpiresAt = timestamppb.New(time.Now().Add(s.keep))
+			trust.own = []*workloadv1.AssertionKey{k}
+		})
+		synctest.Wait()
+		if left := time.Until(trust.keys()[0].GetExpiresAt().AsTime()); trust.publications() != before+1 || left != keyLife {
+			t.Errorf("%d publications later the key ends in %s", trust.publications()-before, left)
+		}
+		pass(time.Minute)
+		if trust.publications() != before+1 {
+			t.Error("it goes on publishing")
 		}
 	})
 }

@@ -16,6 +16,7 @@ type testTrust struct {
 	mu        sync.Mutex
 	own       []*workloadv1.AssertionKey // as last published
 	published int
+	last      *workloadv1.PublishAssertionKeysRequest
 	down      bool
 	silent    bool // it has not been heard yet
 	hold      bool
@@ -77,7 +78,7 @@ func (t *testTrust) Publish(_ context.Context, r *workloadv1.PublishAssertionKey
 	if down {
 		return errors.New("the trust service is down")
 	}
-	t.change(func() { t.own = r.GetKeys(); t.published++ })
+	t.change(func() { t.own = r.GetKeys(); t.published++; t.last = r })
 	return nil
 }
 

@@ -57,8 +57,8 @@ func (c *Config) Validate() (vs conf.Violations) {
 }
 
 func (a *Assertions) validate() (vs conf.Violations) {
-	if a.Rotate < time.Minute || a.Rotate > 720*time.Hour {
-		vs.Add("rotate", a.Rotate, "is not between 1m and 720h", "use 24h")
+	if a.Rotate < minRotate || a.Rotate > 720*time.Hour {
+		vs.Add("rotate", a.Rotate, "is not between 30s and 720h", "use 24h")
 	}
 	if a.CacheBytes < 1<<20 {
 		vs.Add("cache_bytes", a.CacheBytes, "is less than 1048576", "use 33554432")

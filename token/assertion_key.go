@@ -156,8 +156,8 @@ func ParseAssertionKeys(jwks [][]byte) *KeySet {
 			err = errors.New("its kid is not its thumbprint")
 		case set.byID[key.id] != nil:
 			continue
-		case len(set.byID) >= maxKeys:
-			err = fmt.Errorf("there are more than %d", maxKeys)
+		case len(set.byID) >= MaxKeys:
+			err = fmt.Errorf("there are more than %d", MaxKeys)
 		default:
 			set.byID[key.id], set.texts = key, append(set.texts, text)
 			continue

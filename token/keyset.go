@@ -9,7 +9,7 @@ import (
 // Bounds on a JWK Set: bytes of its text, and keys.
 const (
 	MaxKeySetSize = 256 << 10
-	maxKeys       = 100
+	MaxKeys       = 100
 )
 
 // ErrNoKeys is in the error of a JWK Set that is well formed and has no key
@@ -69,8 +69,8 @@ func scanKeySet(text string) (keys []jwk, err error) {
 		}
 		found = true
 		return s.array(func(s *scanner) error {
-			if len(keys) >= maxKeys {
-				return s.fault(fmt.Sprintf("more than %d keys", maxKeys))
+			if len(keys) >= MaxKeys {
+				return s.fault(fmt.Sprintf("more than %d keys", MaxKeys))
 			}
 			keys = append(keys, jwk{})
 			return s.object(keys[len(keys)-1].member)

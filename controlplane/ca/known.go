@@ -3,34 +3,91 @@ package ca
 import (
 	"encoding/binary"
 	"slices"
+	"time"
 
 	"go.etcd.io/bbolt"
+
+	workloadv1 "gatehouse.dev/gatehouse/proto/gatehouse/workload/v1"
 )
 
-// publish replaces the keys of a replica. A key that was there keeps when it
-// was first published, and that it is held.
-func (s *store) publish(replica string, rows []keyRow) error {
+// publish replaces the keys of a replica, and lets those of its predecessors end.
+// A key that was there keeps when it was first published, and that it is held.
+func (s *store) publish(r *workloadv1.PublishAssertionKeysRequest, rows []keyRow) error {
+	replica := []byte(r.GetReplica())
 	return s.bolt.Update(func(tx *bbolt.Tx) error {
 		now := s.now()
-		if err := forget(tx, keysBucket, func(r keysRow) bool {
-			return !slices.ContainsFunc(r.Keys, func(k keyRow) bool { return now.Before(k.Expires) })
-		}); err != nil {
+		if err := forget(tx, keysBucket, func(r keysRow) bool { return r.living(now) == 0 }); err != nil {
 			return err
 		}
-		old, found, err := get[keysRow](tx, keysBucket, []byte(replica))
+		old, found, err := get[keysRow](tx, keysBucket, replica)
 		if err != nil {
 			return err
 		}
-		if !found && len(rows) > 0 && tx.Bucket(keysBucket).Stats().KeyN >= maxReplicas {
-			return refuse("%d replicas have published keys already", maxReplicas)
+		if ends := r.GetPredecessorsEnd(); !found && r.GetPlace() != "" && ends != nil {
+			if err := endAt(tx, r.GetPlace(), ends.AsTime()); err != nil {
+				return err
+			}
 		}
 		for i, k := range rows {
 			if at := slices.IndexFunc(old.Keys, func(o keyRow) bool { return o.ID == k.ID }); at >= 0 {
 				rows[i].Published, rows[i].Held = old.Keys[at].Published, old.Keys[at].Held
 			}
 		}
-		return put(tx, keysBucket, []byte(replica), keysRow{Keys: rows})
+		if err := put(tx, keysBucket, replica, keysRow{Keys: rows, Place: r.GetPlace()}); err != nil {
+			return err
+		}
+		return checkRoom(tx, now)
 	})
+}
+
+// living are the keys that have not ended.
+func (r keysRow) living(now time.Time) (n int) {
+	for _, k := range r.Keys {
+		if now.Before(k.Expires) {
+			n++
+		}
+	}
+	return n
+}
+
+// endAt lets the keys of a place end at a time, if not sooner.
+func endAt(tx *bbolt.Tx, place string, end time.Time) error {
+	changed := map[string]keysRow{}
+	err := each(tx, keysBucket, func(replica []byte, r keysRow) error {
+		if r.Place == place {
+			for i, k := range r.Keys {
+				if k.Expires.After(end) {
+					r.Keys[i].Expires = end
+				}
+			}
+			changed[string(replica)] = r
+		}
+		return nil
+	})
+	for replica, r := range changed {
+		if err == nil {
+			err = put(tx, keysBucket, []byte(replica), r)
+		}
+	}
+	return err
+}
+
+// checkRoom refuses more keys than whoever verifies keeps.
+func checkRoom(tx *bbolt.Tx, now time.Time) error {
+	all, first := 0, time.Time{}
+	err := each(tx, keysBucket, func(_ []byte, r keysRow) error {
+		all += r.living(now)
+		for _, k := range r.Keys {
+			if now.Before(k.Expires) && (first.IsZero() || k.Expires.Before(first)) {
+				first = k.Expires
+			}
+		}
+		return nil
+	})
+	if err == nil && all > maxAllKeys {
+		err = refuse("with these there were %d assertion keys, and whoever verifies keeps %d: run fewer authorizers, or let them rotate their keys less often; of the present keys the first ends at %s", all, maxAllKeys, first.Format(time.RFC3339))
+	}
+	return err
 }
 
 func (s *store) keys() (all []keyRow, err error) {

@@ -15,19 +15,24 @@ import (
 
 	"gatehouse.dev/gatehouse/envoy"
 	workloadv1 "gatehouse.dev/gatehouse/proto/gatehouse/workload/v1"
+	"gatehouse.dev/gatehouse/token"
 )
 
 const (
-	// maxKeys and maxReplicas bound what every sidecar has to hold.
-	maxKeys     = 8
-	maxReplicas = 64
-	maxJWK      = 2048
-	maxKeyLife  = 7 * 24 * time.Hour
+	// maxKeys is what one replica may have. All of them may have as many as
+	// whoever verifies keeps, less those that an authorizer adds of its own before
+	// it has published them: none is ever left out in silence.
+	maxKeys    = 10
+	maxAllKeys = token.MaxKeys - maxKeys
+	maxJWK     = 2048
+	maxPlace   = 512
+	maxKeyLife = 7 * 24 * time.Hour
 )
 
 // keysRow are the assertion keys of one replica.
 type keysRow struct {
-	Keys []keyRow `json:"keys"`
+	Keys  []keyRow `json:"keys"`
+	Place string   `json:"place,omitempty"` // where it runs
 }
 
 type keyRow struct {
@@ -62,6 +67,9 @@ func (s *Server) publish(r *workloadv1.PublishAssertionKeysRequest) error {
 	if r.GetReplica() == "" || len(r.GetReplica()) > 128 || len(r.GetKeys()) > maxKeys {
 		return refuse("a publication needs a replica's name of 1 to 128 bytes and at most %d keys", maxKeys)
 	}
+	if len(r.GetPlace()) > maxPlace {
+		return refuse("a replica's place has %d bytes, more than %d", len(r.GetPlace()), maxPlace)
+	}
 	var rows []keyRow
 	now := s.now()
 	for _, k := range r.GetKeys() {
@@ -74,7 +82,7 @@ func (s *Server) publish(r *workloadv1.PublishAssertionKeysRequest) error {
 		}
 		rows = append(rows, keyRow{ID: k.GetId(), JWK: k.GetJwk(), Expires: expires, Published: now})
 	}
-	if err := s.store.publish(r.GetReplica(), rows); err != nil {
+	if err := s.store.publish(r, rows); err != nil {
 		return err
 	}
 	return s.trust.rebuild()

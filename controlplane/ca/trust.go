@@ -20,8 +20,11 @@ const (
 	// comeBack is how long a watcher that went away without a key is still
 	// waited for: a sidecar whose connection broke goes on verifying.
 	comeBack = 10 * time.Second
-	// holdAtMost is how long one watcher may keep a key from signing.
-	holdAtMost = 2 * time.Minute
+	// holdAtMost is how long one watcher may keep a key from signing. It is no less
+	// than it takes to find that a peer is gone (40 seconds of keepalive) and to
+	// wait until it comes back, so that it is reached only by one that lives and
+	// does not answer.
+	holdAtMost = time.Minute
 	// maxWatchers bounds the memory, and maxOfOne what one id may have of it: a
 	// service's replicas share one, and none that was taken over may leave the
 	// others without.
@@ -51,6 +54,9 @@ type watcher struct {
 	sent []*workloadv1.TrustState // the last few, the newest last
 	// uses is the state that it said it uses; nil: none yet.
 	uses *workloadv1.TrustState
+	// late: it has kept a key from signing for as long as it may, and nobody waits
+	// for it until it answers.
+	late bool
 }
 
 // leaver is a watcher that went away, or was there when the last process ended.
@@ -178,17 +184,19 @@ func (t *trust) assertionKeys() ([]*workloadv1.AssertionKey, error) {
 }
 
 // holds tells whether everybody who watches, or did a moment ago, has a key in
-// use. One that says nothing cannot keep it from signing for ever.
+// use. One that says nothing cannot keep it from signing for ever, and the keys
+// after it not at all.
 func (t *trust) holds(key string, published time.Time) bool {
 	now := t.now()
 	late := now.After(published.Add(holdAtMost))
 	for w := range t.watchers {
-		if has(w.uses, key) {
+		if w.late || has(w.uses, key) {
 			continue
 		}
 		if !late {
 			return false
 		}
+		w.late = true
 		t.logger.Warn("an assertion key may sign though a watcher has not said that it holds it", "key", key, "watcher", w.id)
 	}
 	t.forgetLeavers()

@@ -187,6 +187,41 @@ func TestWhoeverIsAwayIsWaitedFor(t *testing.T) {
 	}
 }
 
+// Whoever kept one key from signing for as long as it may is not waited for with
+// the next, until it answers again; and everybody else is.
+func TestWhoeverIsLateIsNotWaitedForAgain(t *testing.T) {
+	r := newRig(t)
+	authz := r.trustAs(r.enrol(authorizer))
+	silent, good := watch(t, r.trustAs(r.enrol(orders))), watch(t, r.trustAs(r.enrol(other)))
+	first, second, third := r.assertionKey(), r.assertionKey(), r.assertionKey()
+	publish(t, authz, "a", first)
+	good.ack(good.until("the first key", knows(first, false)))
+	eventually(t, "one alone is behind", func() bool { return slices.Equal(r.trust.behind(), []string{orders}) })
+	r.advance(holdAtMost)
+	r.trust.refresh()
+	if now, _ := r.State(); knows(first, true)(now) {
+		t.Error("held a moment too soon")
+	}
+	r.advance(time.Second)
+	good.until("the first key, held", knows(first, true))
+
+	publish(t, authz, "a", first, second)
+	state := good.until("the second key", knows(second, false))
+	good.ack(state)
+	good.until("the second key, held", knows(second, true))
+
+	silent.until("the second key", knows(second, false))
+	silent.ack(state)
+	eventually(t, "nobody is behind", func() bool { return len(r.trust.behind()) == 0 })
+	publish(t, authz, "a", first, second, third)
+	good.ack(good.until("the third key", knows(third, false)))
+	eventually(t, "one alone is behind", func() bool { return slices.Equal(r.trust.behind(), []string{orders}) })
+	r.trust.refresh()
+	if now, _ := r.State(); knows(third, true)(now) {
+		t.Error("who has answered is not waited for")
+	}
+}
+
 // The watchers of before a restart are waited for, too.
 func TestRestartWaitsForItsWatchers(t *testing.T) {
 	r := newRig(t)

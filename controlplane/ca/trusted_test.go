@@ -13,6 +13,8 @@ import (
 	"github.com/lestrrat-go/jwx/v2/jwa"
 	"github.com/lestrrat-go/jwx/v2/jwk"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"gatehouse.dev/gatehouse/envoy"
 	"gatehouse.dev/gatehouse/internal/workload"
 	workloadv1 "gatehouse.dev/gatehouse/proto/gatehouse/workload/v1"
@@ -110,7 +112,9 @@ func TestTrustReachesWorkloads(t *testing.T) {
 	publisher, stopPublisher := authz.watchTrust(signer, nil)
 	key := assertionKey(t, w.now().Add(time.Hour))
 	kid := key.ID
-	if err := publisher.Publish(t.Context(), "replica-1", []workload.AssertionKey{key}); err != nil {
+	if err := publisher.Publish(t.Context(), &workloadv1.PublishAssertionKeysRequest{Replica: "replica-1", Keys: []*workloadv1.AssertionKey{
+		{Id: kid, Jwk: key.JWK, ExpiresAt: timestamppb.New(key.ExpiresAt)},
+	}}); err != nil {
 		t.Fatal(err)
 	}
 	hasKey := func(m *workload.Members) bool { return len(m.Keys) == 1 && m.Keys[0].ID == kid }

@@ -154,6 +154,6 @@ func (t *trust) answered(w *watcher, version string) bool {
 	if at < 0 || w.uses.GetVersion() == version {
 		return false
 	}
-	w.uses = w.sent[at]
+	w.uses, w.late = w.sent[at], false
 	return slices.ContainsFunc(t.state.GetAssertionKeys(), func(k *workloadv1.AssertionKey) bool { return !k.GetHeld() })
 }

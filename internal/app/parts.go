@@ -93,7 +93,7 @@ func (s *site) buildAuthz() error {
 	if err != nil {
 		return err
 	}
-	a, err := authz.New(s.config.Authz, authz.Deps{Logger: s.log(Authz), Registerer: newRegistry(), Now: time.Now, Identity: identity, Trust: trust})
+	a, err := authz.New(s.config.Authz, authz.Deps{Logger: s.log(Authz), Registerer: newRegistry(), Now: time.Now, Identity: identity, Trust: trust, Place: placeOf(s.config.Authz.Listen)})
 	if err != nil {
 		return err
 	}

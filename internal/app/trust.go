@@ -103,11 +103,18 @@ func (s *sharedTrust) Current() (*workloadv1.TrustState, <-chan struct{}) {
 
 // Publish implements authz.Trust.
 func (s *sharedTrust) Publish(ctx context.Context, r *workloadv1.PublishAssertionKeysRequest) error {
-	var keys []workload.AssertionKey
-	for _, k := range r.GetKeys() {
-		keys = append(keys, workload.AssertionKey{ID: k.GetId(), JWK: k.GetJwk(), ExpiresAt: k.GetExpiresAt().AsTime()})
+	return s.trust.Publish(ctx, r)
+}
+
+// placeOf tells an authorizer from others by this machine's name and what it
+// listens on, so that the next start is known to be in its place; empty where
+// the machine has no name.
+func placeOf(listen string) string {
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		return ""
 	}
-	return s.trust.Publish(ctx, r.GetReplica(), keys)
+	return host + " " + listen
 }
 
 // dropOnSignal drops the assertion keys at each SIGUSR1, which none but the

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
 	workloadv1 "gatehouse.dev/gatehouse/proto/gatehouse/workload/v1"
 )
 
@@ -35,10 +33,6 @@ type AssertionKey struct {
 	ExpiresAt time.Time
 	// Held tells whether everybody who watches has it, so that it may sign.
 	Held bool
-}
-
-func (k AssertionKey) message() *workloadv1.AssertionKey {
-	return &workloadv1.AssertionKey{Id: k.ID, Jwk: k.JWK, ExpiresAt: timestamppb.New(k.ExpiresAt)}
 }
 
 func parseMembers(state *workloadv1.TrustState) (*Members, error) {

@@ -126,16 +126,12 @@ func (t *Trust) Run(ctx context.Context) error {
 }
 
 // Publish replaces the assertion keys of an authorizer's replica.
-func (t *Trust) Publish(ctx context.Context, replica string, keys []AssertionKey) error {
+func (t *Trust) Publish(ctx context.Context, request *workloadv1.PublishAssertionKeysRequest) error {
 	conn, err := t.dial()
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	request := &workloadv1.PublishAssertionKeysRequest{Replica: replica}
-	for _, k := range keys {
-		request.Keys = append(request.Keys, k.message())
-	}
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
 	if _, err := workloadv1.NewTrustClient(conn).PublishAssertionKeys(ctx, request); err != nil {

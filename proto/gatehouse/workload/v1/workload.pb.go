@@ -539,11 +539,20 @@ func (x *AssertionKey) GetHeld() bool {
 
 type PublishAssertionKeysRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Names this replica among the authorizers, which share one SPIFFE id.
-	Replica       string          `protobuf:"bytes,1,opt,name=replica,proto3" json:"replica,omitempty"`
-	Keys          []*AssertionKey `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Names this process among the authorizers, which share one SPIFFE id; another
+	// at each start.
+	Replica string          `protobuf:"bytes,1,opt,name=replica,proto3" json:"replica,omitempty"`
+	Keys    []*AssertionKey `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
+	// Where it runs, the same at each start; empty: that is not known. What
+	// replicas published that ran there before ends at predecessors_end at the
+	// latest, once a replica publishes for the first time. One that is there still,
+	// for two machines may look the same, sees its keys end too soon and publishes
+	// them again: that counts.
+	Place string `protobuf:"bytes,3,opt,name=place,proto3" json:"place,omitempty"`
+	// When the last assertion has ended that a predecessor can have signed.
+	PredecessorsEnd *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=predecessors_end,json=predecessorsEnd,proto3" json:"predecessors_end,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *PublishAssertionKeysRequest) Reset() {
@@ -586,6 +595,20 @@ func (x *PublishAssertionKeysRequest) GetReplica() string {
 func (x *PublishAssertionKeysRequest) GetKeys() []*AssertionKey {
 	if x != nil {
 		return x.Keys
+	}
+	return nil
+}
+
+func (x *PublishAssertionKeysRequest) GetPlace() string {
+	if x != nil {
+		return x.Place
+	}
+	return ""
+}
+
+func (x *PublishAssertionKeysRequest) GetPredecessorsEnd() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PredecessorsEnd
 	}
 	return nil
 }
@@ -1243,10 +1266,12 @@ const file_gatehouse_workload_v1_workload_proto_rawDesc = "" +
 	"\x03jwk\x18\x02 \x01(\fR\x03jwk\x129\n" +
 	"\n" +
 	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\x12\n" +
-	"\x04held\x18\x04 \x01(\bR\x04held\"p\n" +
+	"\x04held\x18\x04 \x01(\bR\x04held\"\xcd\x01\n" +
 	"\x1bPublishAssertionKeysRequest\x12\x18\n" +
 	"\areplica\x18\x01 \x01(\tR\areplica\x127\n" +
-	"\x04keys\x18\x02 \x03(\v2#.gatehouse.workload.v1.AssertionKeyR\x04keys\"\x1e\n" +
+	"\x04keys\x18\x02 \x03(\v2#.gatehouse.workload.v1.AssertionKeyR\x04keys\x12\x14\n" +
+	"\x05place\x18\x03 \x01(\tR\x05place\x12E\n" +
+	"\x10predecessors_end\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x0fpredecessorsEnd\"\x1e\n" +
 	"\x1cPublishAssertionKeysResponse\"K\n" +
 	"\x12CreateTokenRequest\x12\x1b\n" +
 	"\tspiffe_id\x18\x01 \x01(\tR\bspiffeId\x12\x18\n" +
@@ -1339,37 +1364,38 @@ var file_gatehouse_workload_v1_workload_proto_depIdxs = []int32{
 	8,  // 4: gatehouse.workload.v1.TrustState.assertion_keys:type_name -> gatehouse.workload.v1.AssertionKey
 	23, // 5: gatehouse.workload.v1.AssertionKey.expires_at:type_name -> google.protobuf.Timestamp
 	8,  // 6: gatehouse.workload.v1.PublishAssertionKeysRequest.keys:type_name -> gatehouse.workload.v1.AssertionKey
-	23, // 7: gatehouse.workload.v1.CreateTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
-	19, // 8: gatehouse.workload.v1.ListResponse.workloads:type_name -> gatehouse.workload.v1.Workload
-	23, // 9: gatehouse.workload.v1.Workload.issued_at:type_name -> google.protobuf.Timestamp
-	23, // 10: gatehouse.workload.v1.Workload.not_after:type_name -> google.protobuf.Timestamp
-	23, // 11: gatehouse.workload.v1.Workload.revoked_at:type_name -> google.protobuf.Timestamp
-	22, // 12: gatehouse.workload.v1.ReloadResponse.roots:type_name -> gatehouse.workload.v1.RootUse
-	5,  // 13: gatehouse.workload.v1.ReloadResponse.bundle:type_name -> gatehouse.workload.v1.Bundle
-	23, // 14: gatehouse.workload.v1.RootUse.until:type_name -> google.protobuf.Timestamp
-	0,  // 15: gatehouse.workload.v1.Enrolment.Enrol:input_type -> gatehouse.workload.v1.EnrolRequest
-	2,  // 16: gatehouse.workload.v1.Enrolment.Renew:input_type -> gatehouse.workload.v1.RenewRequest
-	6,  // 17: gatehouse.workload.v1.Trust.Watch:input_type -> gatehouse.workload.v1.WatchRequest
-	9,  // 18: gatehouse.workload.v1.Trust.PublishAssertionKeys:input_type -> gatehouse.workload.v1.PublishAssertionKeysRequest
-	11, // 19: gatehouse.workload.v1.Workloads.CreateToken:input_type -> gatehouse.workload.v1.CreateTokenRequest
-	13, // 20: gatehouse.workload.v1.Workloads.Revoke:input_type -> gatehouse.workload.v1.RevokeRequest
-	15, // 21: gatehouse.workload.v1.Workloads.Allow:input_type -> gatehouse.workload.v1.AllowRequest
-	17, // 22: gatehouse.workload.v1.Workloads.List:input_type -> gatehouse.workload.v1.ListRequest
-	20, // 23: gatehouse.workload.v1.Workloads.Reload:input_type -> gatehouse.workload.v1.ReloadRequest
-	1,  // 24: gatehouse.workload.v1.Enrolment.Enrol:output_type -> gatehouse.workload.v1.EnrolResponse
-	3,  // 25: gatehouse.workload.v1.Enrolment.Renew:output_type -> gatehouse.workload.v1.RenewResponse
-	7,  // 26: gatehouse.workload.v1.Trust.Watch:output_type -> gatehouse.workload.v1.TrustState
-	10, // 27: gatehouse.workload.v1.Trust.PublishAssertionKeys:output_type -> gatehouse.workload.v1.PublishAssertionKeysResponse
-	12, // 28: gatehouse.workload.v1.Workloads.CreateToken:output_type -> gatehouse.workload.v1.CreateTokenResponse
-	14, // 29: gatehouse.workload.v1.Workloads.Revoke:output_type -> gatehouse.workload.v1.RevokeResponse
-	16, // 30: gatehouse.workload.v1.Workloads.Allow:output_type -> gatehouse.workload.v1.AllowResponse
-	18, // 31: gatehouse.workload.v1.Workloads.List:output_type -> gatehouse.workload.v1.ListResponse
-	21, // 32: gatehouse.workload.v1.Workloads.Reload:output_type -> gatehouse.workload.v1.ReloadResponse
-	24, // [24:33] is the sub-list for method output_type
-	15, // [15:24] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	23, // 7: gatehouse.workload.v1.PublishAssertionKeysRequest.predecessors_end:type_name -> google.protobuf.Timestamp
+	23, // 8: gatehouse.workload.v1.CreateTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
+	19, // 9: gatehouse.workload.v1.ListResponse.workloads:type_name -> gatehouse.workload.v1.Workload
+	23, // 10: gatehouse.workload.v1.Workload.issued_at:type_name -> google.protobuf.Timestamp
+	23, // 11: gatehouse.workload.v1.Workload.not_after:type_name -> google.protobuf.Timestamp
+	23, // 12: gatehouse.workload.v1.Workload.revoked_at:type_name -> google.protobuf.Timestamp
+	22, // 13: gatehouse.workload.v1.ReloadResponse.roots:type_name -> gatehouse.workload.v1.RootUse
+	5,  // 14: gatehouse.workload.v1.ReloadResponse.bundle:type_name -> gatehouse.workload.v1.Bundle
+	23, // 15: gatehouse.workload.v1.RootUse.until:type_name -> google.protobuf.Timestamp
+	0,  // 16: gatehouse.workload.v1.Enrolment.Enrol:input_type -> gatehouse.workload.v1.EnrolRequest
+	2,  // 17: gatehouse.workload.v1.Enrolment.Renew:input_type -> gatehouse.workload.v1.RenewRequest
+	6,  // 18: gatehouse.workload.v1.Trust.Watch:input_type -> gatehouse.workload.v1.WatchRequest
+	9,  // 19: gatehouse.workload.v1.Trust.PublishAssertionKeys:input_type -> gatehouse.workload.v1.PublishAssertionKeysRequest
+	11, // 20: gatehouse.workload.v1.Workloads.CreateToken:input_type -> gatehouse.workload.v1.CreateTokenRequest
+	13, // 21: gatehouse.workload.v1.Workloads.Revoke:input_type -> gatehouse.workload.v1.RevokeRequest
+	15, // 22: gatehouse.workload.v1.Workloads.Allow:input_type -> gatehouse.workload.v1.AllowRequest
+	17, // 23: gatehouse.workload.v1.Workloads.List:input_type -> gatehouse.workload.v1.ListRequest
+	20, // 24: gatehouse.workload.v1.Workloads.Reload:input_type -> gatehouse.workload.v1.ReloadRequest
+	1,  // 25: gatehouse.workload.v1.Enrolment.Enrol:output_type -> gatehouse.workload.v1.EnrolResponse
+	3,  // 26: gatehouse.workload.v1.Enrolment.Renew:output_type -> gatehouse.workload.v1.RenewResponse
+	7,  // 27: gatehouse.workload.v1.Trust.Watch:output_type -> gatehouse.workload.v1.TrustState
+	10, // 28: gatehouse.workload.v1.Trust.PublishAssertionKeys:output_type -> gatehouse.workload.v1.PublishAssertionKeysResponse
+	12, // 29: gatehouse.workload.v1.Workloads.CreateToken:output_type -> gatehouse.workload.v1.CreateTokenResponse
+	14, // 30: gatehouse.workload.v1.Workloads.Revoke:output_type -> gatehouse.workload.v1.RevokeResponse
+	16, // 31: gatehouse.workload.v1.Workloads.Allow:output_type -> gatehouse.workload.v1.AllowResponse
+	18, // 32: gatehouse.workload.v1.Workloads.List:output_type -> gatehouse.workload.v1.ListResponse
+	21, // 33: gatehouse.workload.v1.Workloads.Reload:output_type -> gatehouse.workload.v1.ReloadResponse
+	25, // [25:34] is the sub-list for method output_type
+	16, // [16:25] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_gatehouse_workload_v1_workload_proto_init() }
