@@ -21,6 +21,7 @@ import (
 	"gatehouse.dev/gatehouse/e2e/harness"
 	"gatehouse.dev/gatehouse/internal/conf"
 	"gatehouse.dev/gatehouse/internal/serve"
+	"gatehouse.dev/gatehouse/token"
 )
 
 // shortLived makes everything that rotates do so all the time. The gate's own
@@ -28,7 +29,7 @@ import (
 func shortLived(t *testing.T) func(*harness.System, harness.Config) {
 	return func(s *harness.System, c harness.Config) {
 		c.Set("controlplane.ca", map[string]any{"svid_life": "10s", "intermediate_life": "20s"})
-		c.Set("authz.assertions", map[string]any{"rotate": "5m"})
+		c.Set("authz.assertions", map[string]any{"rotate": "30s"})
 		public := t.TempDir()
 		s.PublicCA = filepath.Join(public, "ca.crt")
 		authority, err := ca.Open(public, time.Now)
@@ -55,20 +56,16 @@ type traffic struct {
 		sync.Mutex
 		text string
 	}
-	intermediates struct {
-		sync.Mutex
-		seen map[string]bool
-	}
+	seen witness
 }
 
 func (m *mesh) startTraffic(t *testing.T) *traffic {
 	t.Helper()
 	f := &traffic{m: m, tokens: &newest{tokens: []string{m.reads}}, loads: map[string]*harness.Running{}}
-	f.intermediates.seen = map[string]bool{}
 	f.learn(t)
 	paths := []string{"/orders/1", toProfile("GET", "/profile/1"), "/orders/grpc?to=profile"}
 	through := harness.Load{
-		Address: m.Gateway(), TLS: m.TLS(t), Workers: 3, Pause: 10 * time.Millisecond,
+		Address: m.Gateway(), TLS: m.TLS(t), Workers: 3, Pause: 10 * time.Millisecond, Brief: true,
 		Next: func(worker, n int) *http.Request { return m.Request(t, paths[(worker+n)%len(paths)], f.tokens.pick(n)) },
 	}
 	f.loads["through the gate"] = through.Start(t)
@@ -81,7 +78,7 @@ func (m *mesh) startTraffic(t *testing.T) *traffic {
 	}
 	f.loads["on new connections"] = anew.Start(t)
 	f.loads["from the edge's identity"] = harness.Load{
-		Address: m.Address("orders"), TLS: f.asEdge(), Workers: 1, Pause: 50 * time.Millisecond,
+		Address: m.Address("orders"), TLS: http1(f.asEdge("the sidecar of orders", ordersID)), Workers: 1, Pause: 50 * time.Millisecond, Brief: true,
 		Next: func(_, n int) *http.Request { return f.straight(t, n) },
 	}.Start(t)
 	return f
@@ -89,7 +86,7 @@ func (m *mesh) startTraffic(t *testing.T) *traffic {
 
 // learn gets an assertion that the edge was given for orders.
 func (f *traffic) learn(t *testing.T) {
-	answer, err := f.m.TryCall("GET", "/orders/1", f.m.reads)
+	answer, err := f.m.TryCall("GET", "/orders/1", f.tokens.pick(0))
 	var got harness.Heard
 	if err != nil || answer.Status != http.StatusOK || json.Unmarshal([]byte(answer.Body), &got) != nil {
 		return // the other loads tell
@@ -97,6 +94,9 @@ func (f *traffic) learn(t *testing.T) {
 	f.assertion.Lock()
 	defer f.assertion.Unlock()
 	f.assertion.text = assertionOf(t, got)
+	if parsed, err := token.Parse(f.assertion.text); err == nil {
+		f.seen.note(assertionKeys, parsed.KeyID())
+	}
 }
 
 // straight is a request for the sidecar of orders, as the edge sends it.
@@ -115,21 +115,23 @@ func (f *traffic) straight(t *testing.T, n int) *http.Request {
 	return r
 }
 
-// asEdge shows the edge's certificate of the moment, and notes what signed the
-// sidecar's.
-func (f *traffic) asEdge() *tls.Config {
-	config := serve.ClientTLS(kept(filepath.Join(f.m.Dir, "data", "identity", "envoy")), ordersID, time.Now)
-	config.NextProtos = []string{"http/1.1"}
+// asEdge shows the edge's certificate of the moment to the part with an id, and
+// notes what that shows.
+func (f *traffic) asEdge(part, id string) *tls.Config {
+	config := serve.ClientTLS(kept(filepath.Join(f.m.Dir, "data", "identity", "envoy")), id, time.Now)
 	verify := config.VerifyConnection
 	config.VerifyConnection = func(state tls.ConnectionState) error {
-		if err := verify(state); err != nil {
-			return err
+		err := verify(state)
+		if err == nil {
+			f.seen.chain(part, state)
 		}
-		f.intermediates.Lock()
-		defer f.intermediates.Unlock()
-		f.intermediates.seen[state.PeerCertificates[1].SerialNumber.String()] = true
-		return nil
+		return err
 	}
+	return config
+}
+
+func http1(config *tls.Config) *tls.Config {
+	config.NextProtos = []string{"http/1.1"}
 	return config
 }
 
@@ -247,7 +249,8 @@ func TestMeshUnderTraffic(t *testing.T) {
 	step("another sidecar of profile", func() { m.replace(t, "profile") })
 	step("another root", func() { m.rotateRoot(t) })
 	step("everything else", func() {
-		harness.Eventually(t, 90*time.Second, func() error { return m.turned(f, 20, 4, 4) })
+		// Four keys are of the authorizers that started: one grew old.
+		harness.Eventually(t, 90*time.Second, func() error { return m.turned(f, 20, 4, 5) })
 	})
 	t.Logf("%v: %d certificates", time.Since(began).Round(time.Second), m.said(`"msg":"new certificate"`, m.enrolled()...))
 	f.expectNoneLost(t, 500)
@@ -255,13 +258,11 @@ func TestMeshUnderTraffic(t *testing.T) {
 
 // turned tells whether so many certificates, intermediates and assertion keys
 // came into use.
-func (m *mesh) turned(f *traffic, certificates, intermediates, keys int) error {
+func (m *mesh) turned(f *traffic, certificates, signers, keys int) error {
 	if n := m.said(`"msg":"new certificate"`, m.enrolled()...); n < certificates {
 		return fmt.Errorf("%d certificates", n)
 	}
-	f.intermediates.Lock()
-	defer f.intermediates.Unlock()
-	if n := len(f.intermediates.seen); n < intermediates {
+	if n := f.seen.count(intermediates); n < signers {
 		return fmt.Errorf("%d intermediates", n)
 	}
 	if n := m.said(`"msg":"assertion key signs"`, harness.Authz, harness.AuthzName(1)); n < keys {

@@ -11,18 +11,24 @@ import (
 	"gatehouse.dev/gatehouse/e2e/harness"
 )
 
-// until lets rounds go on for GATEHOUSE_SOAK, such as 10m; a minute where it
-// does not say.
+// soaking is GATEHOUSE_SOAK, such as 10m; a minute where it does not say.
+func soaking(t *testing.T) time.Duration {
+	t.Helper()
+	text := os.Getenv("GATEHOUSE_SOAK")
+	if text == "" {
+		return time.Minute
+	}
+	span, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatalf("GATEHOUSE_SOAK: %v", err)
+	}
+	return span
+}
+
+// until lets rounds go on for that long.
 func until(t *testing.T) rounds {
 	t.Helper()
-	span := time.Minute
-	if text := os.Getenv("GATEHOUSE_SOAK"); text != "" {
-		var err error
-		if span, err = time.ParseDuration(text); err != nil {
-			t.Fatalf("GATEHOUSE_SOAK: %v", err)
-		}
-	}
-	end := time.Now().Add(span)
+	end := time.Now().Add(soaking(t))
 	return func(int) bool { return time.Now().Before(end) }
 }
 

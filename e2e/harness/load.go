@@ -28,6 +28,8 @@ type Load struct {
 	Workers int
 	// Pause is between two requests of a worker.
 	Pause time.Duration
+	// Brief keeps nothing of good answers but that they were: for long loads.
+	Brief bool
 	// Next makes the request number n of a worker.
 	Next func(worker, n int) *http.Request
 }
@@ -146,6 +148,9 @@ func (l Load) work(ctx context.Context, r *Running, worker int) {
 		result := Result{Worker: worker, N: n, Path: request.Method + " " + request.URL.Path, Start: time.Now()}
 		w = l.exchange(w, request, &result)
 		result.End = time.Now()
+		if l.Brief && result.good() {
+			result.Header, result.Body = nil, ""
+		}
 		r.mu.Lock()
 		r.results = append(r.results, result)
 		r.mu.Unlock()
@@ -232,11 +237,13 @@ func (s *System) Request(t testing.TB, path, token string) *http.Request {
 	return request
 }
 
-// Lost are the results that are not what every request of an undisturbed load
-// gets: an answer of the 2xx.
+// good is what every request of an undisturbed load gets: an answer of the 2xx.
+func (r Result) good() bool { return r.Err == nil && r.Status >= 200 && r.Status <= 299 }
+
+// Lost are the results that are not good.
 func Lost(results []Result) (lost []Result) {
 	for _, r := range results {
-		if r.Err != nil || r.Status < 200 || r.Status > 299 {
+		if !r.good() {
 			lost = append(lost, r)
 		}
 	}
