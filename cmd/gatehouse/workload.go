@@ -33,15 +33,31 @@ no connection to others, whatever certificates it has.`,
 				_, err := w.Revoke(ctx, &workloadv1.RevokeRequest{SpiffeId: id})
 				return err
 			}),
-		p.workload("allow ID", "Let a revoked workload in again",
+		warned(p.workload("allow ID", "Let a revoked workload in again",
 			`Takes a workload off the deny list, once the last certificate that it was issued has
-ended. It needs a new join token then, or renews what ended less than a day ago.`,
+ended. It needs a new join token then. Certificates in files (identity.certificate)
+are not known to the CA, and are good again as well until they end, up to 90 days:
+where somebody else may have their key, leave the workload revoked, or replace the
+root.`,
 			`  gatehouse workload allow orders`, "allowed",
 			func(ctx context.Context, w workloadv1.WorkloadsClient, id string) error {
 				_, err := w.Allow(ctx, &workloadv1.AllowRequest{SpiffeId: id})
 				return err
-			}),
+			}), "a certificate of it in a file, if it ever had one, is good again until it ends, up to 90 days: the CA keeps no record of those"),
 	)
+}
+
+// warned is a command that warns once it has succeeded.
+func warned(c *cobra.Command, warning string) *cobra.Command {
+	run := c.RunE
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := run(cmd, args); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintln(cmd.ErrOrStderr(), "warning:", warning)
+		return err
+	}
+	return c
 }
 
 // workload is a command about one workload, and says in the end whose it was.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"time"
 
 	"google.golang.org/grpc"
@@ -101,6 +102,10 @@ func (e *enrolment) renew(ctx context.Context, r *workloadv1.RenewRequest) ([]*x
 	}
 	if err := workload.CheckProof(old.PublicKey, r.GetCertificate(), r.GetCsr(), r.GetProof()); err != nil {
 		return nil, refuse("for %s: %v", bound, err)
+	}
+	// Behind the proof, so that strangers use up nobody's renewals.
+	if !e.renewals.count(bound) {
+		return nil, fmt.Errorf("%s renews too often: more than %d times in %v", bound, perWindow, window)
 	}
 	id, request, err := e.request(bound, r.GetCsr())
 	if err != nil {

@@ -248,6 +248,39 @@ func TestRequestsAreRefused(t *testing.T) {
 	}
 }
 
+// One that was taken over cannot fill the database and keep the signer busy, from
+// however many addresses, nor can anybody use up another's renewals.
+func TestRenewalsOfOneAreBounded(t *testing.T) {
+	r := newRig(t)
+	h, theirs := r.enrol(orders), r.enrol(other)
+	renew := func(h *holder) error {
+		request, _ := h.renewal(t)
+		_, err := r.enrolment(r.token(orders)).Renew(t.Context(), request)
+		return err
+	}
+	for range perWindow - 1 {
+		r.Server.renewals.count(orders)
+	}
+	forged, _ := h.renewal(t)
+	forged.Proof = nil
+	if _, err := r.enrolment(r.token(orders)).Renew(t.Context(), forged); err == nil {
+		t.Fatal("renewed without a proof")
+	}
+	if err := renew(h); err != nil {
+		t.Errorf("the last that may: %v", err)
+	}
+	if err := renew(h); status.Code(err) != codes.Unavailable || !strings.Contains(r.log.String(), "renews too often") {
+		t.Errorf("one more: %v", err)
+	}
+	if err := renew(theirs); err != nil {
+		t.Errorf("another: %v", err)
+	}
+	r.advance(window)
+	if err := renew(h); err != nil {
+		t.Errorf("in the next window: %v", err)
+	}
+}
+
 func TestRenewalsAreRefused(t *testing.T) {
 	for name, row := range map[string]struct {
 		reason string

@@ -11,26 +11,30 @@ import (
 )
 
 const (
-	// perWindow is how often one address may ask in a window: a machine with a
-	// hundred sidecars that all start again.
+	// perWindow is how often one address, or one id, may ask in a window: a
+	// machine with a hundred sidecars that all start again.
 	perWindow = 200
 	window    = 10 * time.Second
-	// maxAddresses bounds the memory; beyond it nobody new is heard until the
+	// maxCounted bounds the memory; beyond it nobody new is heard until the
 	// window is over.
-	maxAddresses = 1 << 16
+	maxCounted = 1 << 16
 )
 
-// addresses counts requests per peer address, an IPv6 network of 64 bits
-// counting as one.
-type addresses struct {
+// requests counts requests by who sent them.
+type requests[K comparable] struct {
 	now func() time.Time
 
 	mu    sync.Mutex
 	until time.Time
-	seen  map[netip.Prefix]int
+	seen  map[K]int
 }
 
-func newAddresses(now func() time.Time) *addresses { return &addresses{now: now} }
+// addresses counts by peer address, an IPv6 network of 64 bits counting as one.
+type addresses struct{ requests[netip.Prefix] }
+
+func newAddresses(now func() time.Time) *addresses {
+	return &addresses{requests[netip.Prefix]{now: now}}
+}
 
 // admit tells whether the peer may ask once more.
 func (a *addresses) admit(ctx context.Context) bool {
@@ -57,15 +61,16 @@ func networkOf(peer net.Addr) (netip.Prefix, bool) {
 	return network, err == nil
 }
 
-func (a *addresses) count(network netip.Prefix) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if now := a.now(); !now.Before(a.until) {
-		a.until, a.seen = now.Add(window), map[netip.Prefix]int{}
+// count tells whether who sent it may ask once more.
+func (r *requests[K]) count(who K) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now := r.now(); !now.Before(r.until) {
+		r.until, r.seen = now.Add(window), map[K]int{}
 	}
-	if _, known := a.seen[network]; !known && len(a.seen) >= maxAddresses {
+	if _, known := r.seen[who]; !known && len(r.seen) >= maxCounted {
 		return false
 	}
-	a.seen[network]++
-	return a.seen[network] <= perWindow
+	r.seen[who]++
+	return r.seen[who] <= perWindow
 }

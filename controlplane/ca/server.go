@@ -40,6 +40,7 @@ type Server struct {
 	trust     *trust
 	own       *own
 	addresses *addresses
+	renewals  requests[string] // by id: each one is written down and signed
 	metrics   *metrics
 	logger    *slog.Logger
 	now       func() time.Time
@@ -72,7 +73,7 @@ func New(config Config, deps Deps) (*Server, error) {
 	}
 	s := &Server{
 		config: config, authority: authority, store: store, logger: deps.Logger, now: deps.Now,
-		addresses: newAddresses(deps.Now), metrics: newMetrics(), stopping: make(chan struct{}),
+		addresses: newAddresses(deps.Now), renewals: requests[string]{now: deps.Now}, metrics: newMetrics(), stopping: make(chan struct{}),
 	}
 	s.stop = sync.OnceFunc(func() { close(s.stopping) })
 	if s.trust, err = newTrust(config.TrustDomain, authority, store, deps.Logger, deps.Now); err == nil {
