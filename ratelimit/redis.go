@@ -22,6 +22,9 @@ import (
 //go:embed take.lua
 var takeScript string
 
+// exactBits is how much of a number Redis's scripts hold exactly.
+const exactBits = 53
+
 // keyPrefix begins all our keys.
 const keyPrefix = "gatehouse:"
 
@@ -135,10 +138,11 @@ func outcomesOf(answer []any, now time.Time, demands []Demand) ([]Outcome, error
 	for i := range demands {
 		d := &demands[i]
 		text, _ := answer[i+2].(string)
-		held, err := strconv.ParseInt(text, 10, 64)
+		number, err := strconv.ParseUint(text, 10, exactBits)
 		if err != nil {
 			return nil, fmt.Errorf("counting in Redis: reading its answer: %w", err)
 		}
+		held := int64(number)
 		switch {
 		case d.isQuota() && counted:
 			outcomes[i] = d.quota(held+1, now)
@@ -162,15 +166,15 @@ func (s *Shared) List(ctx context.Context, _ time.Time, prefix string, max int) 
 	keys := s.client.Scan(ctx, 0, keyPrefix+escapeGlob(prefix)+"*", 1000).Iterator()
 	for keys.Next(ctx) && len(found) < max {
 		value, err := s.client.Get(ctx, keys.Val()).Result()
-		if errors.Is(err, redis.Nil) {
-			continue // it ended meanwhile
+		if errors.Is(err, redis.Nil) || redis.HasErrorPrefix(err, "WRONGTYPE") {
+			continue // it ended meanwhile, or is not ours
 		}
 		if err != nil {
 			return nil, fmt.Errorf("listing counters in Redis: %w", err)
 		}
 		stored := Stored{Key: strings.TrimPrefix(keys.Val(), keyPrefix)}
 		if _, err := fmt.Sscanf(value, "%d %d", &stored.A, &stored.B); err != nil {
-			return nil, fmt.Errorf("listing counters in Redis: reading a counter: %w", err)
+			continue // not ours
 		}
 		found = append(found, stored)
 	}
@@ -184,7 +188,14 @@ func escapeGlob(text string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(text)
 }
 
-// ping tells whether Redis answers.
-func (s *Shared) ping(ctx context.Context) error { return s.client.Ping(ctx).Err() }
+// probe is a counter of nobody's that is never full: a full one is only read.
+var probe = []Demand{{Key: "probe", Limit: 1e6, Requests: 1e6, Per: time.Second}}
+
+// ping tells whether Redis counts: one that is full, or somebody's replica,
+// answers and does not.
+func (s *Shared) ping(ctx context.Context) error {
+	_, err := s.Take(ctx, time.Now(), probe)
+	return err
+}
 
 func (s *Shared) close() error { return s.client.Close() }

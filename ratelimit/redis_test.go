@@ -1,9 +1,12 @@
 package ratelimit
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -53,6 +56,90 @@ func (r *redisServer) counters(t testing.TB) *Shared {
 	t.Cleanup(func() { s.close() })
 	await(t, func() error { return s.ping(t.Context()) })
 	return s
+}
+
+// What stands at one of our keys and cannot be ours costs that counter what it
+// held, and nobody else anything: neither an answer nor Redis.
+func TestRedisHoldsWhatIsNotOurs(t *testing.T) {
+	redis := startRedis(t)
+	counters := redis.counters(t)
+	now := time.Now()
+	bucket := func(key string) Demand {
+		return Demand{Key: key, Name: "n", Limit: 3, Requests: 3, Per: time.Hour}
+	}
+	quota := func(key string) Demand {
+		return Demand{Key: key, Name: "n", Limit: 3, Begin: now, End: now.Add(time.Hour)}
+	}
+	far := strconv.FormatInt(now.AddDate(10, 0, 0).UnixMicro(), 10)
+	spoiled := map[string]func(key string) []any{
+		"a list":           func(key string) []any { return []any{"RPUSH", key, "x"} },
+		"a hash":           func(key string) []any { return []any{"HSET", key, "x", "y"} },
+		"a word":           func(key string) []any { return []any{"SET", key, "spoiled"} },
+		"nothing":          func(key string) []any { return []any{"SET", key, ""} },
+		"no numbers":       func(key string) []any { return []any{"SET", key, "nan nan"} },
+		"one number":       func(key string) []any { return []any{"SET", key, "7"} },
+		"an endless one":   func(key string) []any { return []any{"SET", key, strings.Repeat("9", 400) + " 1"} },
+		"more than fits":   func(key string) []any { return []any{"SET", key, "99999999999999999999 1"} },
+		"a far future":     func(key string) []any { return []any{"SET", key, "10800000000 " + far} },
+		"numbers of Lua's": func(key string) []any { return []any{"SET", key, "1e3 0x10"} },
+	}
+	for name, spoil := range spoiled {
+		t.Run(name, func(t *testing.T) {
+			for kind, demand := range map[string]Demand{"bucket": bucket(name), "quota": quota(name + " day")} {
+				if err := counters.client.Do(t.Context(), spoil(keyPrefix+demand.Key)...).Err(); err != nil {
+					t.Fatal(err)
+				}
+				if kind == "quota" && name == "a far future" {
+					continue // the second number of a quota is another thing
+				}
+				fit := 0
+				for range 4 {
+					outcomes, err := counters.Take(t.Context(), now, []Demand{demand, bucket("beside " + name + kind)})
+					if err != nil {
+						t.Fatalf("%s: %v", kind, err)
+					}
+					if fits(outcomes) {
+						fit++
+					}
+				}
+				if fit != 3 {
+					t.Errorf("%s: %d fit, want 3", kind, fit)
+				}
+			}
+		})
+		if err := counters.client.Do(t.Context(), spoil(keyPrefix+name+" unlisted")...).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := counters.List(t.Context(), now, "", 1000); err != nil {
+		t.Errorf("listing: %v", err)
+	}
+	// A level above what fits flows off as if it were full.
+	full := bucket("full")
+	if err := counters.client.Set(t.Context(), keyPrefix+full.Key, fmt.Sprintf("%d %d", full.capacity()*9, now.UnixMicro()), 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	outcomes, err := counters.Take(t.Context(), now, []Demand{full})
+	if err != nil || fits(outcomes) || outcomes[0].Retry > 21*time.Minute {
+		t.Errorf("a level above what fits: %+v %v", outcomes, err)
+	}
+}
+
+// What a server answers that is no Redis of ours is an error, not a count.
+func TestAnswersThatMakeNoSense(t *testing.T) {
+	demands := []Demand{{Key: "k", Name: "n", Limit: 3, Requests: 3, Per: time.Hour}}
+	for name, answer := range map[string][]any{
+		"none":              nil,
+		"too short":         {"1", int64(1)},
+		"no text":           {"1", int64(1), int64(7)},
+		"below nothing":     {"1", int64(1), "-1"},
+		"more than a count": {"1", int64(1), "9223372036854775807"},
+		"not a number":      {"1", int64(1), "nan"},
+	} {
+		if outcomes, err := outcomesOf(answer, time.Now(), demands); err == nil {
+			t.Errorf("%s: %+v", name, outcomes)
+		}
+	}
 }
 
 func await(t testing.TB, condition func() error) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -436,6 +437,52 @@ func TestRedisLost(t *testing.T) {
 	if got := w.fit(limit("c")); got != 8 {
 		t.Errorf("with Redis again: %d fit, want 8", got)
 	}
+}
+
+// A Redis that answers and takes no writes (full, or a replica) is lost until it
+// does, not found again at each ping.
+func TestRedisTakesNoWrites(t *testing.T) {
+	redis := startRedis(t)
+	w := start(t, fmt.Sprintf("redis: {address: '%s'}\nreplicas: 4", redis.address))
+	admin := redis.counters(t)
+	set := func(memory string) {
+		t.Helper()
+		if err := admin.client.ConfigSet(t.Context(), "maxmemory", memory).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("1")
+	if got := w.fit(limited(envoy.Limit{By: envoy.ByClient, Scope: "orders", Requests: 8, Burst: 8, Per: time.Hour}, "a")); got != 2 {
+		t.Errorf("while it is full: %d fit, want 2", got)
+	}
+	probes := func() (refused int64) {
+		text, err := admin.client.Info(t.Context(), "errorstats").Result()
+		if err == nil {
+			_, line, _ := strings.Cut(text, "errorstat_OOM:count=")
+			_, err = fmt.Sscanf(line, "%d", &refused)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return refused
+	}
+	first := probes()
+	await(t, func() error {
+		if probes() < first+2 {
+			return errors.New("it is not asked again")
+		}
+		return nil
+	})
+	if strings.Contains(w.log.String(), "Redis is back") {
+		t.Errorf("it is back before it takes writes:\n%s", w.log)
+	}
+	set("0")
+	await(t, func() error {
+		if !strings.Contains(w.log.String(), "Redis is back") {
+			return errors.New("Redis is not back")
+		}
+		return nil
+	})
 }
 
 // A Redis that hangs costs one request its timeout, and none its answer.

@@ -3,6 +3,15 @@
 -- share; then for each key: limit, requests (0: a quota), cost in credits or the
 -- quota's end in milliseconds.
 -- Answers: the time, 1 if counted, and for each key what it held before.
+-- A value that is not ours counts as none, so that it spoils no other counter.
+local function held(key)
+  local value = redis.pcall('GET', key) -- of a list or a hash: a table
+  if type(value) ~= 'string' then return 0, 0 end
+  local a, b = value:match('^(%d+) (%d+)$')
+  if not a or #a > 16 or #b > 16 then return 0, 0 end
+  return tonumber(a), tonumber(b)
+end
+local hour = 3600000000
 local now = tonumber(ARGV[1])
 if now == 0 then
   local t = redis.call('TIME')
@@ -11,16 +20,12 @@ end
 local answer, kept, room = {string.format('%.0f', now), 1}, {}, 1
 for i, key in ipairs(KEYS) do
   local limit, requests, cost = tonumber(ARGV[i * 3 - 1]), tonumber(ARGV[i * 3]), tonumber(ARGV[i * 3 + 1])
-  local value = redis.call('GET', key)
-  local a, b = 0, 0
-  if value then
-    a, b = value:match('^(%d+) (%d+)$')
-    a, b = tonumber(a), tonumber(b)
-  end
+  local a, b = held(key)
   if requests == 0 then
     if a >= limit then room = 0 end
   else
-    a = math.max(0, a - math.max(0, now - b) * requests)
+    if b > now + hour then a, b = 0, 0 end -- no clock is set back that far
+    a = math.max(0, math.min(a, limit * cost) - math.max(0, now - b) * requests)
     b = math.max(b, now)
     if a + cost > limit * cost then room = 0 end
   end
