@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptrace"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -224,5 +225,48 @@ func TestMeshBadAssertions(t *testing.T) {
 	refused("signed by a retired key", good, "no authorizer's key has the kid")
 	if answer := ask(assertionOf(t, m.hears(t, "GET", "/orders/1", m.reads))); answer.Status != 200 {
 		t.Errorf("an authorizer's own assertion: %s", answer)
+	}
+	m.crashedKeysEnd(t, s)
+}
+
+var signs = regexp.MustCompile(`"msg":"assertion key signs".*"key":"([^"]+)"`)
+
+// signsWith is the key that an authorizer signs with.
+func (m *mesh) signsWith(t *testing.T, name string) string {
+	t.Helper()
+	said := signs.FindAllStringSubmatch(m.Process(name).Log(), -1)
+	if len(said) == 0 {
+		t.Fatalf("%s does not say which key signs", name)
+	}
+	return said[len(said)-1][1]
+}
+
+// crashedKeysEnd kills an authorizer and starts it again: the key that it had in
+// memory ends with what it signed, and the other authorizer's does not.
+func (m *mesh) crashedKeysEnd(t *testing.T, s *signer) {
+	dead, other := m.signsWith(t, harness.Authz), m.signsWith(t, harness.AuthzName(1))
+	m.Process(harness.Authz).Kill()
+	m.StartPart(t, harness.Authz)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	stream, err := s.trust.Watch(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		state, err := stream.Recv()
+		if err != nil {
+			t.Fatalf("no state lets the key of the authorizer that was killed end: %v", err)
+		}
+		left := map[string]time.Duration{}
+		for _, k := range state.GetAssertionKeys() {
+			left[k.GetId()] = time.Until(k.GetExpiresAt().AsTime())
+		}
+		if left[other] < 30*time.Minute {
+			t.Fatalf("the other authorizer's key ends in %s", left[other])
+		}
+		if left[dead] > time.Minute && left[dead] <= 2*time.Minute && left[m.signsWith(t, harness.Authz)] > 30*time.Minute {
+			return
+		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 func ExampleServiceVerifier() {
 	verifier, err := token.NewServiceVerifier(token.ServiceConfig{
 		Service: "spiffe://gatehouse.local/service/orders",
-		KeysURL: "http://127.0.0.1:9492/assertion-keys", // of its sidecar or authorizer
+		KeysURL: "unix:/run/gatehouse/orders/keys.sock", // its sidecars' --assertion-keys
 	})
 	if err != nil {
 		log.Fatal(err)
