@@ -95,7 +95,8 @@ func newStoreRestore(p *program) *cobra.Command {
 		Use:   "restore FILE",
 		Short: "Put a backup in the place of the database, and end all that was issued",
 		Long: `Puts a backup in the place of the issuer's database, which is kept beside it as
-DATABASE.replaced. A backup does not know what was revoked after it, so nothing
+DATABASE.replaced; what an earlier restore left there has to be put elsewhere
+first. A backup does not know what was revoked after it, so nothing
 that was issued so far is good any more: signing keys are made anew, everybody
 has to log in again, and programs have to get new tokens. No issuer may run
 meanwhile.`,

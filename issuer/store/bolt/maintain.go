@@ -94,13 +94,17 @@ func Compact(path string) (before, after int64, err error) {
 }
 
 // Restore puts a backup in the place of a database, which is kept beside it as
-// PATH.replaced. The backup has forgotten what came after it, so nothing that
+// PATH.replaced, of which there may be none yet. The backup has forgotten what came after it, so nothing that
 // was issued so far is good any more: the log begins a new epoch, every signing
 // key is purged, which tells the gateways, and every user's and client's
 // not-before is now.
 func Restore(ctx context.Context, backup, path string, o Options) error {
 	if err := Check(backup); err != nil {
 		return err
+	}
+	kept := path + ".replaced"
+	if _, err := os.Lstat(kept); err == nil {
+		return fmt.Errorf("%s: %w, from an earlier restore: put it elsewhere, or remove it", kept, fs.ErrExist)
 	}
 	replaced, err := recordsOf(path)
 	if err != nil {
@@ -118,7 +122,7 @@ func Restore(ctx context.Context, backup, path string, o Options) error {
 	if err := errors.Join(db.write(ctx, func(t *txn) error { return t.endEverything(replaced) }), db.Close()); err != nil {
 		return fmt.Errorf("restoring: %w", err)
 	}
-	if err := keepReplaced(path); err != nil {
+	if err := keepReplaced(path, kept); err != nil {
 		return fmt.Errorf("keeping the present database: %w", err)
 	}
 	return os.Rename(fresh, path)
@@ -127,11 +131,7 @@ func Restore(ctx context.Context, backup, path string, o Options) error {
 // keepReplaced gives a database a second name. It keeps its own until the
 // restored one takes that: were there a moment without, an issuer that starts in
 // it would begin with an empty database.
-func keepReplaced(path string) error {
-	kept := path + ".replaced"
-	if err := os.Remove(kept); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
+func keepReplaced(path, kept string) error {
 	if err := os.Link(path, kept); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

@@ -3,6 +3,7 @@ package bolt
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -102,6 +103,11 @@ func TestRestoreEndsEverything(t *testing.T) {
 	}
 	if err := Check(path + ".replaced"); err != nil {
 		t.Errorf("what was there before: %v", err)
+	}
+	// A second restore would drop the one copy of what was there at first.
+	restored.Close()
+	if err := Restore(t.Context(), backup, path, Options{}); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("over what an earlier one replaced: %v", err)
 	}
 }
 
