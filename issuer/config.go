@@ -65,9 +65,12 @@ type Config struct {
 	// How clients are told of logouts.
 	BackchannelLogout BackchannelLogout `yaml:"backchannel_logout"`
 	// A folder whose files stand in for those of the login pages by their names:
-	// layout.html, login.html, consent.html, end.html, message.html, style.css,
-	// messages/LANGUAGE.yaml (any of them; issuer/login/templates has ours). Scripts
-	// and what is on other hosts are not loaded; pictures can be data: URLs.
+	// layout.html, login.html, consent.html, device.html, return.html, end.html,
+	// message.html, style.css (any of them; issuer/login/templates has ours). In
+	// messages/LANGUAGE.yaml stand the texts that are to be other than ours, and
+	// `scope.SCOPE: …`, what people are told that a scope of an API is; a new file
+	// is a new language. Scripts and what is on other hosts are not loaded;
+	// pictures can be data: URLs.
 	// Danger: who writes there shapes the page where people type their
 	// passwords. Default: none.
 	Templates conf.Path `yaml:"templates"`

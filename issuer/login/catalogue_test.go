@@ -138,6 +138,9 @@ func TestThemeThatDoesNotDo(t *testing.T) {
 	for name, row := range map[string]struct{ file, text string }{
 		"a page that does not parse": {"login.html", `{{define "login"}}{{`},
 		"a page that does not run":   {"login.html", `{{define "login"}}{{.NoSuchThing}}{{end}}`},
+		"a device page that fails":   {"device.html", `{{define "device"}}{{.NoSuchThing}}{{end}}`},
+		"a page of another name":     {"logon.html", `{{define "login"}}{{end}}`},
+		"a page that defines none":   {"login.html", `<h1>Log in</h1>`},
 		"texts that nobody shows":    {"messages/en.yaml", "login.titel: x"},
 	} {
 		folder := t.TempDir()

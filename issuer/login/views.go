@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -69,6 +70,9 @@ func newViews(theme string) (*views, error) {
 	folders := []fs.FS{own}
 	sources := ""
 	if theme != "" {
+		if err := checkFiles(os.DirFS(theme), own); err != nil {
+			return nil, err
+		}
 		folders = append(folders, os.DirFS(theme))
 		sources = "; img-src data:"
 	}
@@ -104,8 +108,36 @@ func (v *views) read(folder fs.FS) error {
 	return nil
 }
 
+// checkFiles reports a theme's file that would not stand in for anything: one of
+// another name than ours, or without what ours of that name defines.
+func checkFiles(theme, own fs.FS) error {
+	files, err := fs.Glob(theme, "*.html")
+	if err != nil {
+		return err
+	}
+	ours, err := fs.Glob(own, "*.html")
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		if !slices.Contains(ours, file) {
+			return fmt.Errorf("%s is no page: the pages are %s", file, strings.Join(ours, ", "))
+		}
+		has, err := template.ParseFS(theme, file)
+		if err != nil {
+			return fmt.Errorf("parsing the pages: %w", err)
+		}
+		for _, wanted := range template.Must(template.ParseFS(own, file)).Templates() {
+			if name := wanted.Name(); name != file && has.Lookup(name) == nil {
+				return fmt.Errorf("%s does not define the template %q: put its text between {{define %q}} and {{end}}", file, name, name)
+			}
+		}
+	}
+	return nil
+}
+
 // pageNames are the templates that requests are answered with.
-var pageNames = []string{"login", "consent", "end", "message", "return"}
+var pageNames = []string{"login", "consent", "device", "end", "message", "return"}
 
 // check renders every page once: one that fails does so before a person needs
 // it.
