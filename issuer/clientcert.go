@@ -181,18 +181,18 @@ func parseChain(encoded string) (chain []*x509.Certificate, err error) {
 	return chain, nil
 }
 
-// loadAuthorities reads issuer.client_authorities; nil: there are none.
+// loadAuthorities reads a file of PEM certificates; nil: there is none.
 func loadAuthorities(path string) (*x509.CertPool, error) {
 	if path == "" {
 		return nil, nil
 	}
 	content, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("reading issuer.client_authorities: %w", err)
+		return nil, err
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(content) {
-		return nil, fmt.Errorf("reading issuer.client_authorities %q: it holds no PEM certificate", path)
+		return nil, errors.New("it holds no PEM certificate")
 	}
 	return pool, nil
 }

@@ -66,7 +66,7 @@ func (i *Issuer) open(ctx context.Context) (opened *server, err error) {
 		clientKeys: newClientKeys(c.InternalClientKeys, i.deps.Logger, i.deps.Now), proofs: newProofs(), pushes: newPushes(), registration: newRegistration(),
 	}
 	if s.authorities, err = loadAuthorities(string(c.ClientAuthorities)); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("reading issuer.client_authorities %q: %w", c.ClientAuthorities, err)
 	}
 	kek, err := i.openKEK()
 	if err != nil {
@@ -185,17 +185,10 @@ func (s *server) openParts(kek *keys.KEK, d Deps) (err error) {
 
 func (s *server) openLogouts(d Deps) error {
 	config := backchannel.Config{Issuer: s.config.URL, AllowInternal: s.config.BackchannelLogout.AllowInternal}
-	if file := s.config.BackchannelLogout.CA; file != "" {
-		pem, err := os.ReadFile(string(file))
-		if err != nil {
-			return fmt.Errorf("reading issuer.backchannel_logout.ca: %w", err)
-		}
-		config.Roots = x509.NewCertPool()
-		if !config.Roots.AppendCertsFromPEM(pem) {
-			return fmt.Errorf("reading issuer.backchannel_logout.ca: %q holds no PEM certificate", file)
-		}
-	}
 	var err error
+	if config.Roots, err = loadAuthorities(string(s.config.BackchannelLogout.CA)); err != nil {
+		return fmt.Errorf("reading issuer.backchannel_logout.ca %q: %w", s.config.BackchannelLogout.CA, err)
+	}
 	s.logouts, err = backchannel.New(config, backchannel.Deps{
 		Store: s.store, Sign: s.signFor, Logger: d.Logger, Registerer: d.Registerer, Now: d.Now,
 	})

@@ -80,11 +80,7 @@ func newVoucher(c Config, issuer AssertionIssuer, d Deps) (*voucher, error) {
 		v.remote, v.keys = remote, remote.Keys
 		return v, nil
 	}
-	text, err := os.ReadFile(string(issuer.JWKSFile))
-	if err != nil {
-		return nil, fmt.Errorf("reading jwks_file: %w", err)
-	}
-	set, err := token.ParseKeySet(text, v.rules.Algorithms)
+	set, err := issuer.keySet()
 	if err != nil {
 		return nil, fmt.Errorf("reading jwks_file %q: %w", issuer.JWKSFile, err)
 	}
@@ -155,6 +151,15 @@ func (c *Config) validateVouchers() (vs conf.Violations) {
 		vs.AddUnder(key, a.validate())
 	}
 	return vs
+}
+
+// keySet reads jwks_file.
+func (a AssertionIssuer) keySet() (*token.KeySet, error) {
+	text, err := os.ReadFile(string(a.JWKSFile))
+	if err != nil {
+		return nil, err
+	}
+	return token.ParseKeySet(text, a.algorithms())
 }
 
 func (a AssertionIssuer) validate() (vs conf.Violations) {

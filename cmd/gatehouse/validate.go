@@ -20,6 +20,9 @@ each with its file, line and key, and what to do. Exit code 1 if anything is.`,
 			if err != nil {
 				return err
 			}
+			if err := config.CheckFiles(); err != nil {
+				return fmt.Errorf("the configuration is not valid:\n%w", err)
+			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s is valid: %d routes, %d services\n", config.Path(), len(config.Gateway.Routes), len(config.Gateway.Services))
 			return nil
 		},

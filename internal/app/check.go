@@ -26,6 +26,19 @@ func (c *Config) check(decoded conf.Violations) error {
 	return &Invalid{Path: c.file.path, Violations: c.file.doc.Locate(vs), Policies: faults}
 }
 
+// CheckFiles reports files of this site's issuer that a start of it would refuse.
+func (c *Config) CheckFiles() error {
+	if c.Issuer == nil {
+		return nil
+	}
+	var vs conf.Violations
+	vs.AddUnder("issuer", c.Issuer.ValidateFiles())
+	if len(vs) == 0 {
+		return nil
+	}
+	return &Invalid{Path: c.file.path, Violations: c.file.doc.Locate(vs)}
+}
+
 // except leaves out what follows from a value that could not be decoded.
 func except(decoded, found conf.Violations) (rest conf.Violations) {
 	for _, v := range found {
