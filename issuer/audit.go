@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -78,6 +79,18 @@ func (a *audit) refused(ctx context.Context, endpoint string, f *failure) {
 // is given, taken or asked for by a client that has to prove itself.
 var entered = map[string]bool{"token": true, "revoke": true, "introspect": true, "register": true, "par": true, "device": true}
 
+// maxCause bounds what an entry tells of a cause, in bytes: callers write it.
+const maxCause = 256
+
+// causeOf is what the operator may know beside the reason.
+func causeOf(f *failure) string {
+	if f.cause == nil {
+		return ""
+	}
+	cause := f.cause.Error()
+	return strings.ToValidUTF8(cause[:min(len(cause), maxCause)], "")
+}
+
 // enterRefusal enters a refusal under the client that the request named. Who
 // did not prove to be that client, or named none, is a stranger: the name of a
 // public client is anybody's to write.
@@ -89,7 +102,7 @@ func (a *audit) enterRefusal(ctx context.Context, endpoint string, f *failure) {
 	}
 	c := callerOf(ctx)
 	e := store.Event{
-		Name: endpoint + ".refuse", Result: store.Failure, Reason: f.code + ": " + f.description, Client: c.client, Address: c.address,
+		Name: endpoint + ".refuse", Result: store.Failure, Reason: f.code + ": " + f.description, Detail: causeOf(f), Client: c.client, Address: c.address,
 	}
 	if !c.proven {
 		a.journal.RecordStranger(e)
@@ -126,12 +139,25 @@ func (a *audit) granted(ctx context.Context, userID, clientID, sessionID string,
 }
 
 // denied records an authorization that went back to the client as an error.
-func (a *audit) denied(ctx context.Context, clientID, code string) {
-	a.metrics.refusals.WithLabelValues("authorize", code).Inc()
-	a.logger.LogAttrs(ctx, slog.LevelInfo, "authorization refused", slog.String("event", "grant"), slog.String("result", "failure"),
-		slog.String("client_id", clientID), slog.String("error", code))
+func (a *audit) denied(ctx context.Context, clientID string, f *failure) {
+	a.metrics.refusals.WithLabelValues("authorize", f.code).Inc()
+	attrs := []slog.Attr{
+		slog.String("event", "grant"), slog.String("result", "failure"), slog.String("client_id", clientID),
+		slog.String("error", f.code), slog.String("reason", f.description),
+	}
+	if f.cause != nil {
+		attrs = append(attrs, slog.String("cause", f.cause.Error()))
+	}
+	a.logger.LogAttrs(ctx, slog.LevelInfo, "authorization refused", attrs...)
+	a.enterDenied(ctx, clientID, f)
+}
+
+// enterDenied enters an authorization that was refused. Without a client nobody
+// was told but the person: the client that was named is none, or the redirect
+// URI is not its own, which is how codes are fished for.
+func (a *audit) enterDenied(ctx context.Context, clientID string, f *failure) {
 	a.journal.RecordStranger(store.Event{
-		Name: "authorization.refuse", Result: store.Failure, Reason: code, Client: clientID, Address: callerOf(ctx).address,
+		Name: "authorization.refuse", Result: store.Failure, Reason: f.code + ": " + f.description, Detail: causeOf(f), Client: clientID, Address: callerOf(ctx).address,
 	})
 }
 

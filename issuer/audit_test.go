@@ -24,6 +24,27 @@ func (s *site) events(q store.EventQuery) (found []store.Event) {
 	return found
 }
 
+// What is wrong with an authorization request is entered, whoever is told of it.
+func TestRefusedAuthorizationsAreEntered(t *testing.T) {
+	s := newSite(t)
+	for _, request := range []url.Values{
+		authorization("scope", "fly"), authorization("redirect_uri", "https://evil.example/"+strings.Repeat("x", 500)), authorization("client_id", "ghost"),
+	} {
+		s.browser().get(pathAuthorize + "?" + request.Encode())
+	}
+	got := s.events(store.EventQuery{Name: "authorization"})
+	for i, want := range []store.Event{
+		{Client: "web", Reason: "invalid_scope: an unknown scope was asked for", Detail: `scope "fly"`},
+		{Reason: "invalid_request: the redirect URI is not registered for the client", Detail: `client "web", redirect URI "https://evil.example/xxx`},
+		{Reason: "invalid_request: the client is not known", Detail: `client "ghost"`},
+	} {
+		if i >= len(got) || got[i].Name != "authorization.refuse" || got[i].Client != want.Client || got[i].Reason != want.Reason ||
+			!strings.HasPrefix(got[i].Detail, want.Detail) || len(got[i].Detail) > maxCause || got[i].Address == "" {
+			t.Errorf("%d: %+v", i, got)
+		}
+	}
+}
+
 // What clients and people do is entered with who, from where and the outcome,
 // and nothing that is secret.
 func TestRequestsAreEntered(t *testing.T) {
@@ -38,9 +59,9 @@ func TestRequestsAreEntered(t *testing.T) {
 	s.request("POST", pathRevoke, url.Values{"token": {access}}.Encode(), basic("machine", webSecret), from)
 	want := []store.Event{
 		{Name: "token.issue", Result: "success", Client: "machine", Detail: grantClientCredentials},
-		{Name: "token.refuse", Result: "failure", Client: "machine", Reason: "invalid_client: client authentication failed"},
-		{Name: "token.refuse", Result: "failure", Reason: "invalid_client: client authentication failed"},
-		{Name: "token.refuse", Result: "failure", Client: "machine", Reason: "invalid_scope: the client may not ask for one of the scopes"},
+		{Name: "token.refuse", Result: "failure", Client: "machine", Reason: "invalid_client: client authentication failed", Detail: `client "machine" does not prove itself with method client_secret_basic`},
+		{Name: "token.refuse", Result: "failure", Reason: "invalid_client: client authentication failed", Detail: "no such client"},
+		{Name: "token.refuse", Result: "failure", Client: "machine", Reason: "invalid_scope: the client may not ask for one of the scopes", Detail: `scope "read:profile"`},
 	}
 	got := s.events(store.EventQuery{Name: "token"})
 	revoked := got[0] // in its own transaction, before the queue was written

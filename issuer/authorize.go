@@ -32,6 +32,7 @@ func (s *server) authorize(w http.ResponseWriter, r *http.Request) {
 	}
 	client, err := s.provenClient(r, f)
 	if err != nil {
+		s.audit.enterDenied(r.Context(), "", failureOf(err))
 		s.badRequest(w, r, err)
 		return
 	}
@@ -42,7 +43,7 @@ func (s *server) authorize(w http.ResponseWriter, r *http.Request) {
 	var refused *failure
 	switch {
 	case errors.As(err, &refused):
-		s.audit.denied(r.Context(), client.ID, refused.code)
+		s.audit.denied(r.Context(), client.ID, refused)
 		s.login.Leave(w, r, s.errorReturn(returnOf(f), refused.code, refused.description))
 	case err != nil:
 		s.badRequest(w, r, err)
@@ -69,11 +70,12 @@ func (s *server) provenClient(r *http.Request, f form) (client store.Client, err
 	client, err = s.store.Client(r.Context(), f.get("client_id"))
 	switch {
 	case errors.Is(err, store.ErrNotFound), client.Disabled:
-		return client, fail(codeInvalidRequest, "the client is not known")
+		return client, fail(codeInvalidRequest, "the client is not known").because(fmt.Errorf("client %.64q", f.get("client_id")))
 	case err != nil:
 		return client, fmt.Errorf("reading client: %w", err)
 	case !provenRedirect(client, f.get("redirect_uri")):
-		return client, fail(codeInvalidRequest, "the redirect URI is not registered for the client")
+		return client, fail(codeInvalidRequest, "the redirect URI is not registered for the client").
+			because(fmt.Errorf("client %q, redirect URI %.200q", client.ID, f.get("redirect_uri")))
 	}
 	return client, nil
 }
@@ -182,7 +184,7 @@ func checkUnsupported(_ store.Client, f form) error {
 	case f.has("registration"):
 		return fail(codeRegistrationNotSupport, "registration is not supported")
 	case len(f.get("state")) > 1024, len(f.get("nonce")) > 512, len(f.get("login_hint")) > 254, len(f.get("ui_locales")) > 256:
-		return fail(codeInvalidRequest, "state, nonce, login_hint or ui_locales is too long")
+		return fail(codeInvalidRequest, "state (1024 bytes), nonce (512), login_hint (254) or ui_locales (256) is too long")
 	}
 	return nil
 }

@@ -29,7 +29,7 @@ func (s *server) Conclude(ctx context.Context, o login.Outcome) (login.Return, e
 	}
 	to := returnOfFlow(f)
 	if o.Error != "" {
-		s.audit.denied(ctx, f.ClientID, o.Error)
+		s.audit.denied(ctx, f.ClientID, fail(o.Error, outcomes[o.Error]))
 		return s.errorReturn(to, o.Error, outcomes[o.Error]), nil
 	}
 	code := store.NewToken("ghc_")

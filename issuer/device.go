@@ -189,7 +189,7 @@ func (s *server) concludeDevice(ctx context.Context, o login.Outcome) (login.Ret
 	case err != nil:
 		return login.Return{}, fmt.Errorf("recording a decision on a device: %w", err)
 	case !allowed:
-		s.audit.denied(ctx, o.Flow.ClientID, o.Error)
+		s.audit.denied(ctx, o.Flow.ClientID, fail(o.Error, outcomes[o.Error]))
 		return login.Return{Location: login.PathRefused}, nil
 	}
 	s.audit.granted(ctx, o.Session.UserID, o.Flow.ClientID, o.Session.ID, o.Scopes)

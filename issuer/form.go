@@ -2,6 +2,7 @@ package issuer
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"mime"
@@ -90,7 +91,7 @@ func parseForm(encoded string) (form, error) {
 	parsed := form{}
 	for name, all := range values {
 		if len(all) > 1 && name != "resource" {
-			return nil, fail(codeInvalidRequest, "a parameter is repeated")
+			return nil, fail(codeInvalidRequest, "a parameter is repeated").because(fmt.Errorf("parameter %.64q", name))
 		}
 		for _, value := range all {
 			if !isText(name) || !isText(value) {

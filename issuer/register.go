@@ -140,17 +140,17 @@ func (s *server) checkRegistered(c store.Client, m *clientMetadata, p store.Regi
 	}
 	for _, grant := range c.GrantTypes {
 		if !slices.Contains(p.GrantTypes, grant) {
-			return fail(codeInvalidMetadata, "a grant type may not be registered")
+			return fail(codeInvalidMetadata, "a grant type may not be registered").because(fmt.Errorf("grant type %.64q", grant))
 		}
 	}
 	for _, scope := range c.Scopes {
 		if !slices.Contains(p.Scopes, scope) {
-			return fail(codeInvalidMetadata, "a scope may not be registered")
+			return fail(codeInvalidMetadata, "a scope may not be registered").because(fmt.Errorf("scope %.128q", scope))
 		}
 	}
 	for _, uri := range slices.Concat(c.RedirectURIs, c.PostLogoutRedirectURIs) {
 		if !redirectAllowed(uri, c.Type, p) {
-			return fail(codeInvalidRedirectURI, "a redirect URI names a host or scheme that may not be registered")
+			return fail(codeInvalidRedirectURI, "a redirect URI names a host or scheme that may not be registered").because(fmt.Errorf("redirect URI %.200q", uri))
 		}
 	}
 	if c.BackchannelLogoutURI != "" && !hostAllowed(c.BackchannelLogoutURI, p.RedirectHosts) {

@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 
@@ -78,13 +79,21 @@ func (c *catalog) askedScopes(client store.Client, f form) ([]string, error) {
 	}
 	for _, scope := range scopes {
 		if !c.knows(scope) {
-			return nil, fail(codeInvalidScope, "an unknown scope was asked for")
+			return nil, fail(codeInvalidScope, "an unknown scope was asked for").because(fmt.Errorf("scope %q", scope))
 		}
 		if !c.mayAsk(client, scope) {
-			return nil, fail(codeInvalidScope, "the client may not ask for one of the scopes")
+			return nil, mayNotAsk(scope)
 		}
 	}
 	return scopes, nil
+}
+
+func mayNotAsk(scope string) error {
+	description := "the client may not ask for one of the scopes"
+	if scope == scopeOfflineAccess {
+		description = "offline_access is for clients with the grant type refresh_token"
+	}
+	return fail(codeInvalidScope, description).because(fmt.Errorf("scope %q", scope))
 }
 
 // askedResources are the audiences that a request restricts its token to
@@ -93,7 +102,7 @@ func (c *catalog) askedResources(f form) ([]string, error) {
 	var resources []string
 	for _, resource := range f["resource"] {
 		if !c.isAPI(resource) {
-			return nil, fail(codeInvalidTarget, "an unknown resource was asked for")
+			return nil, fail(codeInvalidTarget, "an unknown resource was asked for").because(fmt.Errorf("resource %.200q", resource))
 		}
 		if !slices.Contains(resources, resource) {
 			resources = append(resources, resource)
