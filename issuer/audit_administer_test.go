@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	"gatehouse.dev/gatehouse/issuer/admin"
+	"gatehouse.dev/gatehouse/issuer/keys"
 	"gatehouse.dev/gatehouse/issuer/store"
 	"gatehouse.dev/gatehouse/issuer/store/bolt"
 	adminv1 "gatehouse.dev/gatehouse/proto/gatehouse/admin/v1"
@@ -84,8 +85,8 @@ func (s *walkSite) administer() (secrets []string) {
 	return []string{c.GetSecret(), rotated.GetSecret(), token.GetSecret(), chosen}
 }
 
-// backUp takes a backup, and restores it elsewhere: what that enters counts as
-// entered here.
+// backUp takes a backup, restores it elsewhere and brings it under another key:
+// what that enters counts as entered here.
 func (s *walkSite) backUp(a adminv1.AdminClient) (entered bool) {
 	s.Helper()
 	before := len(s.all())
@@ -105,8 +106,15 @@ func (s *walkSite) backUp(a adminv1.AdminClient) (entered bool) {
 	if err := os.WriteFile(backup, copied, 0o600); err != nil {
 		s.Fatal(err)
 	}
-	options := bolt.Options{Now: s.clock.now}
-	if err := bolt.Restore(admin.Offline(s.Context()), backup, path, options); err != nil {
+	options := bolt.Options{Now: s.clock.now, OpenAuditKey: func(key []byte) ([]byte, error) { return key, nil }}
+	sealing := store.Resealing{AuditKey: []byte("another"), Keep: func(key []byte) []byte { return key }, Key: func(k store.Key) ([]byte, error) { return k.Sealed, nil }}
+	kek, err := keys.LoadKEK(string(s.server.config.KeyEncryptionKey))
+	if err != nil {
+		s.Fatal(err)
+	}
+	options.AuditKey = kek.AuditKey()
+	ctx := admin.Offline(s.Context())
+	if err := errors.Join(bolt.Restore(ctx, backup, path, options), bolt.Reseal(ctx, path, options, sealing)); err != nil {
 		s.Fatal(err)
 	}
 	db, err := bolt.Open(path, options)
@@ -114,12 +122,14 @@ func (s *walkSite) backUp(a adminv1.AdminClient) (entered bool) {
 		s.Fatal(err)
 	}
 	defer db.Close()
-	restored, _, _, err := db.Events(s.Context(), store.EventQuery{Name: store.EventRestore, Limit: 1})
-	if err != nil || len(restored) != 1 {
-		s.Fatalf("the restore is entered as %v, %v", restored, err)
-	}
-	if err := s.server.store.RecordEvents(s.Context(), restored); err != nil {
-		s.Fatal(err)
+	for _, name := range []string{store.EventRestore, store.EventKeyReseal} {
+		found, _, _, err := db.Events(s.Context(), store.EventQuery{Name: name, Limit: 1})
+		if err != nil || len(found) != 1 || found[0].Actor == "" {
+			s.Fatalf("%s is entered as %v, %v", name, found, err)
+		}
+		if err := s.server.store.RecordEvents(s.Context(), found); err != nil {
+			s.Fatal(err)
+		}
 	}
 	return entered
 }

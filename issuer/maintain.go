@@ -2,10 +2,13 @@ package issuer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"gatehouse.dev/gatehouse/issuer/admin"
+	"gatehouse.dev/gatehouse/issuer/keys"
 	"gatehouse.dev/gatehouse/issuer/store"
 	"gatehouse.dev/gatehouse/issuer/store/bolt"
 )
@@ -17,9 +20,41 @@ func (i *Issuer) Restore(ctx context.Context, backup string) error {
 	if err != nil {
 		return err
 	}
-	return bolt.Restore(admin.Offline(ctx), backup, string(i.config.Database), bolt.Options{
-		Now: i.deps.Now, AuditRetention: i.config.AuditRetention, AuditKey: kek.Derive("audit log"),
-	})
+	return bolt.Restore(admin.Offline(ctx), backup, string(i.config.Database), boltOptions(i.config, kek, i.deps.Now))
+}
+
+// Reseal brings all that is sealed with the key-encryption key under another
+// one, while no issuer runs: all of it or nothing. Done again, it does nothing.
+func (i *Issuer) Reseal(ctx context.Context, next *keys.KEK) error {
+	if _, err := os.Stat(string(i.config.Database)); err != nil {
+		return fmt.Errorf("opening issuer.database: %w", err)
+	}
+	present, err := i.openKEK()
+	if err != nil {
+		return err
+	}
+	sealing, err := keys.Reseal(present, next)
+	if err != nil {
+		return err
+	}
+	path := string(i.config.Database)
+	err = i.sealedWith(ctx, present)
+	if err == nil {
+		err = bolt.Reseal(admin.Offline(ctx), path, boltOptions(i.config, present, i.deps.Now), sealing)
+	}
+	if errors.Is(err, keys.ErrOtherKEK) && i.sealedWith(ctx, next) == nil {
+		return nil // by an earlier try
+	}
+	return err
+}
+
+// sealedWith tells whether the database is sealed with a key-encryption key.
+func (i *Issuer) sealedWith(ctx context.Context, kek *keys.KEK) error {
+	db, err := openStore(i.config, kek, i.deps.Now)
+	if err != nil {
+		return err
+	}
+	return errors.Join(keys.Opens(ctx, db, kek), db.Close())
 }
 
 // Compact gives the space that is free in the database back to the disk, while
@@ -46,6 +81,9 @@ func (i *Issuer) Backup(ctx context.Context, w io.Writer) (err error) {
 			err = fmt.Errorf("closing issuer.database: %w", closing)
 		}
 	}()
+	if err := keys.Opens(ctx, db, kek); err != nil {
+		return err
+	}
 	if err := db.RecordEvents(admin.Offline(ctx), []store.Event{{Name: store.EventBackup}}); err != nil {
 		return err
 	}

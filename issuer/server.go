@@ -120,12 +120,16 @@ func openKEK(path, database string) (*keys.KEK, error) {
 	return kek, nil
 }
 
+func boltOptions(c Config, kek *keys.KEK, now func() time.Time) bolt.Options {
+	return bolt.Options{Now: now, AuditRetention: c.AuditRetention, AuditKey: kek.AuditKey(), OpenAuditKey: kek.OpenAuditKey}
+}
+
 func openStore(c Config, kek *keys.KEK, now func() time.Time) (store.Store, error) {
 	path := string(c.Database)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("making the folder of issuer.database: %w", err)
 	}
-	db, err := bolt.Open(path, bolt.Options{Now: now, AuditRetention: c.AuditRetention, AuditKey: kek.Derive("audit log")})
+	db, err := bolt.Open(path, boltOptions(c, kek, now))
 	if err != nil {
 		return nil, fmt.Errorf("opening issuer.database %q: %w", path, err)
 	}

@@ -19,7 +19,7 @@ func newKeys(p *program) *cobra.Command {
 signs (active), then only verifies what it signed (retired).`+howAdministered,
 		`  gatehouse keys list
   gatehouse keys rotate`,
-		newKeysList(p), newKeysRotate(p),
+		newKeysList(p), newKeysRotate(p), newKeysReseal(p),
 		p.named("purge ID", "Drop a key at once and refuse every token it signed",
 			`For a key that leaked: it is dropped at once, and every token it signed is refused
 within a second. People have to get new tokens.`,

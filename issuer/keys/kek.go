@@ -74,19 +74,22 @@ func LoadKEK(path string) (*KEK, error) {
 // in the form of its file.
 const KEKVariable = "GATEHOUSE_KEY_ENCRYPTION_KEY"
 
-// TakeKEK reads the key-encryption key from the environment and takes it out of
-// there, so that no child process gets it; nil: it is not there.
-func TakeKEK() (*KEK, error) {
-	text, found := os.LookupEnv(KEKVariable)
+// NewKEKVariable is the one that may hold the key that is to take its place.
+const NewKEKVariable = "GATEHOUSE_NEW_KEY_ENCRYPTION_KEY"
+
+// TakeKEK reads a key-encryption key from a variable of the environment and
+// takes it out of there, so that no child process gets it; nil: it is not there.
+func TakeKEK(variable string) (*KEK, error) {
+	text, found := os.LookupEnv(variable)
 	if !found {
 		return nil, nil
 	}
-	if err := os.Unsetenv(KEKVariable); err != nil {
-		return nil, fmt.Errorf("taking %s out of the environment: %w", KEKVariable, err)
+	if err := os.Unsetenv(variable); err != nil {
+		return nil, fmt.Errorf("taking %s out of the environment: %w", variable, err)
 	}
 	secret, err := decodeKEK(text)
 	if err != nil {
-		return nil, fmt.Errorf("reading the key-encryption key: %s does not hold %d bytes in base64", KEKVariable, kekSize)
+		return nil, fmt.Errorf("reading the key-encryption key: %s does not hold %d bytes in base64", variable, kekSize)
 	}
 	return &KEK{secret: secret}, nil
 }

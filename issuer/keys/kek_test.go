@@ -102,16 +102,16 @@ func TestTakeKEK(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv(KEKVariable, text)
-	taken, err := TakeKEK()
+	taken, err := TakeKEK(KEKVariable)
 	if err != nil || !bytes.Equal(taken.Derive("x"), filed.Derive("x")) {
 		t.Errorf("another key than the file's: %v", err)
 	}
-	if again, err := TakeKEK(); again != nil || err != nil || slices.ContainsFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, KEKVariable) }) {
+	if again, err := TakeKEK(KEKVariable); again != nil || err != nil || slices.ContainsFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, KEKVariable) }) {
 		t.Errorf("it is still there: %v", err)
 	}
 	for _, bad := range []string{"", "secretsecret", text + text} {
 		t.Setenv(KEKVariable, bad)
-		if k, err := TakeKEK(); k != nil || err == nil || bad != "" && strings.Contains(err.Error(), bad) {
+		if k, err := TakeKEK(KEKVariable); k != nil || err == nil || bad != "" && strings.Contains(err.Error(), bad) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}

@@ -147,8 +147,18 @@ func (r *Ring) age(algorithm string) float64 {
 }
 
 // Load reads the keys, makes the first one where there is none, and does what
-// is due. It must succeed before the Ring signs.
+// is due. It must succeed before the Ring signs. With another key-encryption key
+// than the stored ones are sealed with it writes nothing.
 func (r *Ring) Load(ctx context.Context) error {
+	if r.current.Load() == nil {
+		stored, err := r.store.ListKeys(ctx)
+		if err != nil {
+			return fmt.Errorf("reading the signing keys: %w", err)
+		}
+		if err := r.sealer.opens(stored); err != nil {
+			return err
+		}
+	}
 	_, err := r.change(ctx, r.timetable.due)
 	return err
 }

@@ -73,6 +73,7 @@ const (
 	EventKeyPut           = "key.put"
 	EventKeyPurge         = "key.purge"
 	EventKeyDelete        = "key.delete"
+	EventKeyReseal        = "key.reseal"
 	EventRestore          = "store.restore"
 )
 

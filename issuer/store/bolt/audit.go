@@ -63,7 +63,7 @@ func (t *txn) audit(e store.Event) error {
 
 // seal covers a record and, through the seal before, all that came earlier.
 func (t *txn) seal(before store.Hash, sequence uint64, body []byte) (s store.Hash) {
-	mac := hmac.New(sha256.New, t.auditKey)
+	mac := hmac.New(sha256.New, t.sealKey(sequence))
 	mac.Write(before[:])
 	mac.Write(sequenceKey(sequence))
 	mac.Write(body)

@@ -70,6 +70,7 @@ type txn struct {
 	retention      time.Duration
 	auditRetention time.Duration
 	auditKey       []byte
+	eras           []era
 	dirty          bool // something was written: the group must be committed
 	logged         bool // the revocation log grew: its readers must be woken
 }

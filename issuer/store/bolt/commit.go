@@ -169,7 +169,7 @@ func (db *DB) write(ctx context.Context, apply func(*txn) error) error {
 }
 
 func (db *DB) txn(tx *bbolt.Tx) *txn {
-	return &txn{Tx: tx, now: db.now().UTC(), retention: db.retention, auditRetention: db.auditRetention, auditKey: db.auditKey}
+	return &txn{Tx: tx, now: db.now().UTC(), retention: db.retention, auditRetention: db.auditRetention, auditKey: db.auditKey, eras: db.eras}
 }
 
 // read runs a function on a consistent view.

@@ -53,6 +53,9 @@ type Options struct {
 	// AuditKey seals the audit log: whoever changes the file without it cannot
 	// make the seals fit.
 	AuditKey []byte
+	// OpenAuditKey opens the keys of records from before the key-encryption key
+	// was another one (Reseal).
+	OpenAuditKey func(sealed []byte) ([]byte, error)
 	// NewEpoch gives the revocation log a new name, after a restore: the copy
 	// has forgotten what came after it.
 	NewEpoch bool
@@ -65,6 +68,7 @@ type DB struct {
 	retention      time.Duration
 	auditRetention time.Duration
 	auditKey       []byte
+	eras           []era
 	epoch          string
 	committer      committer
 
@@ -117,6 +121,10 @@ func prepare(file *bbolt.DB, path string, o Options) (*DB, error) {
 	}
 	db.committer.run = db.runGroup
 	if err := migrate(file); err != nil {
+		return nil, err
+	}
+	var err error
+	if db.eras, err = readEras(file, o.OpenAuditKey); err != nil {
 		return nil, err
 	}
 	if o.NewEpoch {

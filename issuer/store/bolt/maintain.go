@@ -119,7 +119,7 @@ func Restore(ctx context.Context, backup, path string, o Options) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(db.write(ctx, func(t *txn) error { return t.endEverything(replaced) }), db.Close()); err != nil {
+	if err := errors.Join(db.write(ctx, func(t *txn) error { return errors.Join(t.checkLastSeal(), t.endEverything(replaced)) }), db.Close()); err != nil {
 		return fmt.Errorf("restoring: %w", err)
 	}
 	if err := keepReplaced(path, kept); err != nil {
@@ -172,6 +172,29 @@ func recordsOf(path string) (last uint64, err error) {
 		}
 		return nil
 	})
+}
+
+// checkLastSeal wants the audit log to go on under the key that it was sealed
+// with, or what follows could not be verified.
+func (t *txn) checkLastSeal() error {
+	last, err := t.lastEvent()
+	if err != nil || last.Sequence == 0 {
+		return err
+	}
+	before, err := t.anchor()
+	if err != nil || before.Sequence == last.Sequence {
+		return err
+	}
+	if before.Sequence+1 < last.Sequence {
+		before.Sequence = last.Sequence - 1
+		if before, err = headOf(sequenceKey(before.Sequence), t.Bucket(auditLog).Get(sequenceKey(before.Sequence))); err != nil {
+			return err
+		}
+	}
+	if _, _, err := t.verifyEvents(before, 1); err != nil {
+		return fmt.Errorf("the backup's audit log does not go with the key-encryption key: restore with the key that the backup was made under, and then run gatehouse keys reseal: %w", err)
+	}
+	return nil
 }
 
 // endEverything ends all that was ever issued, and tells how far the audit log

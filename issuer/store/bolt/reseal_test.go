@@ -1,0 +1,158 @@
+package bolt
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"path/filepath"
+	"testing"
+
+	"go.etcd.io/bbolt"
+
+	"gatehouse.dev/gatehouse/issuer/store"
+)
+
+// sealedUnder are the options of a database under a toy key-encryption key: what
+// it seals begins with its name.
+func sealedUnder(kek string) Options {
+	return Options{AuditKey: []byte("audit " + kek), OpenAuditKey: func(sealed []byte) ([]byte, error) {
+		if key, ok := bytes.CutPrefix(sealed, []byte(kek+":")); ok {
+			return key, nil
+		}
+		return nil, errors.New("another key-encryption key")
+	}}
+}
+
+func resealing(from, to string) store.Resealing {
+	return store.Resealing{
+		Key: func(k store.Key) ([]byte, error) {
+			private, ok := bytes.CutPrefix(k.Sealed, []byte(from+":"))
+			if !ok {
+				return nil, errors.New("another key-encryption key")
+			}
+			return append([]byte(to+":"), private...), nil
+		},
+		AuditKey: []byte("audit " + to),
+		Keep:     func(key []byte) []byte { return append([]byte(to+":"), key...) },
+	}
+}
+
+// resealed is a database that came from key a over b to c, with records of each
+// time.
+func resealed(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "issuer.db")
+	db := openAt(t, path, sealedUnder("a"))
+	if _, err := db.UpdateKeys(t.Context(), func([]store.Key) (store.KeyChange, error) {
+		return store.KeyChange{Put: []store.Key{{ID: "k1", State: store.KeyActive, Sealed: []byte("a:private")}, {ID: "k2", State: store.KeyPurged}}}, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	record := func(kek string) {
+		t.Helper()
+		db := openAt(t, path, sealedUnder(kek))
+		if err := errors.Join(db.RecordEvents(t.Context(), []store.Event{{Name: "login", Detail: kek}, {Name: "login", Detail: kek}}), db.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	record("a")
+	for _, step := range [][2]string{{"a", "b"}, {"b", "c"}} {
+		if err := Reseal(store.WithOrigin(t.Context(), store.Origin{Actor: "uid 7"}), path, sealedUnder(step[0]), resealing(step[0], step[1])); err != nil {
+			t.Fatal(err)
+		}
+		record(step[1])
+	}
+	return path
+}
+
+func TestResealCarriesKeysAndTheAuditLogOver(t *testing.T) {
+	path := resealed(t)
+	for _, earlier := range []string{"a", "b"} {
+		if db, err := Open(path, sealedUnder(earlier)); err == nil {
+			db.Close()
+			t.Errorf("it opens with the key %s", earlier)
+		}
+	}
+	db := openAt(t, path, sealedUnder("c"))
+	keys, err := db.ListKeys(t.Context())
+	if err != nil || len(keys) != 2 || string(keys[0].Sealed) != "c:private" || keys[1].Sealed != nil {
+		t.Errorf("the keys are %+v, %v", keys, err)
+	}
+	head, more, err := db.VerifyEvents(t.Context(), store.EventHead{}, 100)
+	if err != nil || more || head.Sequence != 10 {
+		t.Errorf("the audit log: up to %d, %v", head.Sequence, err)
+	}
+	entered, _, _, err := db.Events(t.Context(), store.EventQuery{Name: store.EventKeyReseal, Limit: 9})
+	if err != nil || len(entered) != 2 || entered[0].Actor != "uid 7" || entered[0].Detail == "" {
+		t.Errorf("it is entered as %+v, %v", entered, err)
+	}
+}
+
+// What goes wrong on the way changes nothing.
+func TestResealIsAllOrNothing(t *testing.T) {
+	path := resealed(t)
+	if err := Reseal(t.Context(), path, sealedUnder("c"), resealing("b", "d")); err == nil {
+		t.Fatal("keys that do not open were resealed")
+	}
+	db := openAt(t, path, sealedUnder("c"))
+	if head, _, err := db.VerifyEvents(t.Context(), store.EventHead{}, 100); err != nil || head.Sequence != 10 {
+		t.Errorf("the audit log: up to %d, %v", head.Sequence, err)
+	}
+}
+
+// Whoever still has an earlier key cannot change what was sealed with it: the
+// first record under the next one covers the last seal.
+func TestEarlierKeysForgeNothing(t *testing.T) {
+	path := resealed(t)
+	db := openAt(t, path, sealedUnder("c"))
+	if err := db.bolt.Update(func(tx *bbolt.Tx) error {
+		forger := &txn{Tx: tx, auditKey: []byte("audit a")}
+		bucket, before := tx.Bucket(auditLog), store.EventHead{}
+		for sequence := uint64(1); sequence <= 4; sequence++ { // all that a sealed
+			body := bytes.Clone(bucket.Get(sequenceKey(sequence)))[len(before.Seal):]
+			if sequence == 3 {
+				text, err := json.Marshal(store.Event{Sequence: 3, Name: "nothing"})
+				if err != nil {
+					return err
+				}
+				body = append(body[:8], text...)
+			}
+			before.Seal = forger.seal(before.Seal, sequence, body)
+			if err := bucket.Put(sequenceKey(sequence), append(before.Seal[:], body...)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	head, _, err := db.VerifyEvents(t.Context(), store.EventHead{}, 100)
+	if !errors.Is(err, store.ErrTampered) || head.Sequence != 4 {
+		t.Errorf("found up to %d: %v", head.Sequence, err)
+	}
+}
+
+// A backup goes on under the key that it was made with, and no other.
+func TestRestoreNeedsTheBackupsKey(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "issuer.db")
+	db := openAt(t, path, sealedUnder("a"))
+	if err := db.RecordEvents(t.Context(), []store.Event{{Name: "login"}, {Name: "login"}}); err != nil {
+		t.Fatal(err)
+	}
+	backup := backupOf(t, db)
+	db.Close()
+	if err := Restore(t.Context(), backup, path, sealedUnder("b")); err == nil {
+		t.Error("it was restored under another key")
+	}
+	if err := Restore(t.Context(), backup, path, sealedUnder("a")); err != nil {
+		t.Error(err)
+	}
+	db = openAt(t, path, sealedUnder("a"))
+	if _, _, err := db.VerifyEvents(t.Context(), store.EventHead{}, 100); err != nil {
+		t.Error(err)
+	}
+}
