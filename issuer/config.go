@@ -32,9 +32,9 @@ type Config struct {
 	// The file with the key that encrypts the signing keys at rest: 32 random
 	// bytes in base64, mode 0600; made if missing. Where the environment has
 	// GATEHOUSE_KEY_ENCRYPTION_KEY, that is the key, in the same form, and the
-	// file is not read. Danger: without it the
-	// signing keys are lost and everybody has to log in again; with it and the
-	// database anybody can sign. Default: keys/issuer.kek in data_dir.
+	// file is not read. `gatehouse keys reseal` puts another in its place. Danger:
+	// without it the signing keys are lost and everybody has to log in again;
+	// with it and the database anybody can sign. Default: keys/issuer.kek in data_dir.
 	KeyEncryptionKey conf.Path `yaml:"key_encryption_key"`
 	// This part's certificate for mutual TLS with authorizers. Default: none,
 	// Unix sockets only.
