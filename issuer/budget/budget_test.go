@@ -32,8 +32,10 @@ func TestBuckets(t *testing.T) {
 		t.Error("what was given back is not there")
 	}
 	b.Forget(one)
-	if b.Take(one, start.Add(time.Hour)) > 0 || b.Take(one, start.Add(time.Hour)) > 0 {
-		t.Error("a forgotten bucket is not full")
+	for range 2 {
+		if b.Take(one, start.Add(time.Hour)) > 0 {
+			t.Error("a forgotten bucket is not full")
+		}
 	}
 }
 
