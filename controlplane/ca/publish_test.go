@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/bbolt"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -132,6 +133,18 @@ func TestAllKeysAreBounded(t *testing.T) {
 	if set := token.ParseAssertionKeys(jwks); set.Len()+len(state.GetAssertionKeys()) > token.MaxKeys {
 		t.Errorf("with %d keys of its own an authorizer leaves some out", set.Len())
 	}
+	// Where there are too many from an older release, nobody loses what it has.
+	over := keysRow{}
+	for _, k := range several(maxKeys) {
+		over.Keys = append(over.Keys, keyRow{ID: k.GetId(), JWK: k.GetJwk(), Expires: k.GetExpiresAt().AsTime()})
+	}
+	if err := r.store.bolt.Update(func(tx *bbolt.Tx) error { return put(tx, keysBucket, []byte("old"), over) }); err != nil {
+		t.Fatal(err)
+	}
+	r.publishAt("replica 0", "", several(1)...)
+	refused("replica 0", several(2)...)
+	r.publishAt("nine more", "")
+
 	r.advance(time.Hour)
 	r.publishAt("later", "", several(maxKeys)...)
 }

@@ -42,17 +42,19 @@ func HTTPInTurn(ctx context.Context, address string, handler http.Handler, logge
 	t.group.Go(func() error {
 		tick := time.NewTicker(lookAtTurn)
 		defer tick.Stop()
-		for {
+		for failing := false; ; {
 			select {
 			case <-ctx.Done():
 				return nil
 			case <-tick.C:
 			}
 			if t.taken() {
+				failing = false
 				continue
 			}
-			if err := t.take(ctx); err != nil {
+			if err := t.take(ctx); err != nil && !failing {
 				logger.Error("nobody serves a shared socket", "error", err)
+				failing = true
 			}
 		}
 	})
@@ -64,8 +66,7 @@ type turn struct {
 	path    string
 	handler http.Handler
 	group   *errgroup.Group
-	own     os.FileInfo // our last socket
-	leave   func()      // ends serving on it
+	leave   func() // ends serving on our last socket
 }
 
 // take puts a socket of ours in place and serves on it.
@@ -76,10 +77,6 @@ func (t *turn) take(ctx context.Context) error {
 	listener, err := bindAside(t.path, 0o666)
 	if err != nil {
 		return err
-	}
-	if t.own, err = os.Lstat(t.path); err != nil {
-		listener.Close()
-		return fmt.Errorf("looking at socket %s: %w", t.path, err)
 	}
 	t.leave()
 	serving, leave := context.WithCancel(ctx)
@@ -93,9 +90,6 @@ func (t *turn) take(ctx context.Context) error {
 
 // taken tells whether somebody serves the path, we or another.
 func (t *turn) taken() bool {
-	if there, err := os.Lstat(t.path); err == nil && os.SameFile(there, t.own) {
-		return true
-	}
 	conn, err := net.DialTimeout("unix", t.path, lookAtTurn)
 	if err != nil {
 		return false
