@@ -23,6 +23,9 @@ const (
 	// silence is how long a stream may bring nothing forward (heartbeats come
 	// every 250 ms) before it is given up.
 	silence = 3 * time.Second
+	// settling is how long a feed may be away at the start before that is worth a
+	// warning: parts start in any order.
+	settling = 5 * time.Second
 	// sweepEvery is how often expired revocations are forgotten.
 	sweepEvery = 30 * time.Second
 )
@@ -56,25 +59,33 @@ func dialFeed(address string, transport credentials.TransportCredentials, more .
 
 // Run watches until ctx ends. A break is logged once, not at each attempt.
 func (f *feed) Run(ctx context.Context) error {
-	pause := firstPause
-	broken := false
+	pause, began := firstPause, f.now()
+	known, told := false, false
 	for {
 		current, err := f.watch(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
 		if current {
-			pause, broken = firstPause, false
+			pause, known, told = firstPause, true, false
 		}
-		if !broken {
-			f.logger.Warn("revocation feed broke; watching it again", "issuer", f.issuer, "error", err)
-			broken = true
+		if !told && (known || f.now().Sub(began) >= settling) {
+			f.warn(known, err)
+			told = true
 		}
 		if !wait(ctx, jitter(pause)) {
 			return nil
 		}
 		pause = min(2*pause, longestPause)
 	}
+}
+
+func (f *feed) warn(known bool, err error) {
+	message := "the revocation feed cannot be reached: until it is, requests are answered 503"
+	if known {
+		message = "revocation feed broke; watching it again"
+	}
+	f.logger.Warn(message, "issuer", f.issuer, "error", err)
 }
 
 // watch follows one stream until it breaks; current tells whether a heartbeat

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -24,6 +25,7 @@ type scripted struct {
 	mu      sync.Mutex
 	watched []time.Time
 	asked   []*revocationv1.WatchRequest
+	logger  *slog.Logger // nil: none
 	// watch gives the stream of the nth call, from 0, or an error.
 	watch func(n int) (*scriptedStream, error)
 }
@@ -77,7 +79,10 @@ func streamOf(messages ...*revocationv1.WatchResponse) *scriptedStream {
 func (s *scripted) follow(t *testing.T, d time.Duration) *revocations {
 	t.Helper()
 	state := &revocations{now: time.Now, purged: func(string) {}, restored: func() {}}
-	f := &feed{issuer: testIssuer, client: s, state: state, logger: slog.New(slog.DiscardHandler), now: time.Now}
+	f := &feed{issuer: testIssuer, client: s, state: state, logger: s.logger, now: time.Now}
+	if f.logger == nil {
+		f.logger = slog.New(slog.DiscardHandler)
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
 	if err := f.Run(ctx); err != nil {
@@ -104,6 +109,43 @@ func TestFeedBackoff(t *testing.T) {
 			t.Errorf("%d attempts in a minute", n)
 		}
 	})
+}
+
+// Parts start in any order: a feed that is there soon is nothing to warn of, one
+// that stays away is, once, and so is one that breaks.
+func TestFeedWarns(t *testing.T) {
+	for name, row := range map[string]struct {
+		away  int // attempts that fail first
+		stays bool
+		watch time.Duration
+		want  string // the one warning
+	}{
+		"at once":         {0, true, silence - time.Second, ""},
+		"a little later":  {3, true, silence - time.Second, ""},
+		"never":           {1000, true, 3 * settling, "cannot be reached"},
+		"there, and gone": {3, false, 3 * settling, "broke"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var log strings.Builder
+				s := &scripted{logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))}
+				s.watch = func(n int) (*scriptedStream, error) {
+					if n < row.away || n > row.away && !row.stays {
+						return nil, errors.New("no connection")
+					}
+					stream := streamOf(snapshotMessage("e", 2, true), heartbeatMessage("e", 2, time.Now()))
+					if !row.stays {
+						close(stream.messages)
+					}
+					return stream, nil
+				}
+				s.follow(t, row.watch)
+				if said, n := log.String(), strings.Count(log.String(), "\n"); row.want == "" && n != 0 || row.want != "" && (n != 1 || !strings.Contains(said, row.want)) {
+					t.Errorf("%d warnings, want %q:\n%s", n, row.want, said)
+				}
+			})
+		})
+	}
 }
 
 // TestFeedBackoffStartsAnew once a stream has been current.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
+	"sync/atomic"
 )
 
 // logFormat is level, logger and message, tab-separated, one line each.
@@ -15,12 +16,16 @@ const logFormat = "%l\t%n\t%j"
 // maxLogLine bounds one line of Envoy's log, in bytes.
 const maxLogLine = 256 << 10
 
-// forwardLog passes Envoy's log on until it ends.
-func forwardLog(log io.Reader, logger *slog.Logger) {
+// forwardLog passes Envoy's log on until it ends. What it warns of while it is
+// ending, the signal and each stream that it closes, is how it should be.
+func forwardLog(log io.Reader, logger *slog.Logger, ending *atomic.Bool) {
 	lines := bufio.NewScanner(log)
 	lines.Buffer(make([]byte, 0, 4096), maxLogLine)
 	for lines.Scan() {
 		level, name, message := parseLogLine(lines.Text())
+		if level == slog.LevelWarn && ending.Load() {
+			level = slog.LevelDebug
+		}
 		logger.Log(context.Background(), level, "envoy", "component", name, "message", message)
 	}
 	// A line that is too long must not block Envoy's writes.

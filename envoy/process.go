@@ -37,6 +37,7 @@ type Process struct {
 	path   string
 	admin  *http.Client
 	alive  atomic.Bool // it has answered since its last start
+	ending atomic.Bool // it was told to end
 }
 
 // New finds a supported Envoy; it starts nothing.
@@ -104,7 +105,7 @@ func (p *Process) supervise(ctx context.Context, command *exec.Cmd) error {
 		if err != nil {
 			return
 		}
-		forwardLog(log, p.logger)
+		forwardLog(log, p.logger, &p.ending)
 		ended <- command.Wait()
 	}()
 	if err := <-started; err != nil {
@@ -124,6 +125,7 @@ func (p *Process) stop(process *os.Process, ended <-chan error) error {
 	if err := p.drain(); err != nil {
 		p.logger.Warn("envoy could not be drained", "error", err)
 	}
+	p.ending.Store(true)
 	process.Signal(syscall.SIGTERM)
 	hard := time.AfterFunc(killAfter, func() { process.Kill() })
 	defer hard.Stop()
