@@ -380,8 +380,8 @@ func TestUsage(t *testing.T) {
 	if diff := cmp.Diff([]Usage{
 		{By: "client", Caller: "a/b", Issuer: issuer, Policy: "day", Window: "2026-02-28", Used: 3, Limit: 5},
 		{By: "client", Caller: "a/b", Issuer: issuer, Policy: "month", Window: "2026-02", Used: 3, Limit: 8},
-		{By: "client", Caller: "a/b", Issuer: issuer, Policy: "orders", Used: 4, Limit: 4},
-		{By: "client", Caller: "a/b", Issuer: issuer, Policy: "plan free", Used: 3, Limit: 3},
+		{By: "client", Caller: "a/b", Issuer: issuer, Policy: "orders", Window: "60 in 1h", Used: 4, Limit: 4},
+		{By: "client", Caller: "a/b", Issuer: issuer, Policy: "plan free", Window: "3 in 1m", Used: 3, Limit: 3},
 	}, read("?client=a/b")); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

@@ -3,6 +3,7 @@ package ratelimit
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -24,10 +25,12 @@ type Usage struct {
 	Caller string `json:"caller"`
 	Issuer string `json:"issuer,omitempty"`
 	// Policy is day, month, or the route (or "plan NAME", or the gateway) whose
-	// rate it is; Window is the day or month.
+	// rate it is; Window is the day or month, or how much of a rate comes back in
+	// which time.
 	Policy string `json:"policy"`
 	Window string `json:"window,omitempty"`
-	// Used is how many requests count now, of Limit.
+	// Used is how many requests count now, of Limit: the quota, or what of a rate
+	// may come at once.
 	Used  int64 `json:"used"`
 	Limit int64 `json:"limit"`
 }
@@ -100,7 +103,18 @@ func (s Stored) usage(now time.Time) (u Usage, ok bool) {
 		}
 	}
 	d := Demand{Requests: numbers[0], Per: time.Duration(numbers[1]) * time.Microsecond, Limit: numbers[2]}
-	u.Policy, u.Limit = parts[4], d.Limit
+	u.Policy, u.Window, u.Limit = parts[4], fmt.Sprintf("%d in %s", d.Requests, brief(d.Per)), d.Limit
 	u.Used = (d.level(s, now.UnixMicro()) + d.cost() - 1) / d.cost()
 	return u, u.Used > 0
+}
+
+// brief is a duration as a configuration has it: 1h, not 1h0m0s.
+func brief(d time.Duration) string {
+	text := d.String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(text, zero) {
+			text = text[:len(text)-2]
+		}
+	}
+	return text
 }

@@ -14,8 +14,10 @@ func newUsage(p *program) *cobra.Command {
 		Use:   "usage",
 		Short: "Show what clients and people have used of their limits",
 		Long: `Shows the counters of the rate-limit service of this machine: limits that are
-shared, and the quotas of plans, of this day and month in UTC. At most 1000 are
-shown; its telemetry address serves the same as JSON, at /usage.`,
+shared, and the quotas of plans, of this day and month in UTC. LIMIT is the quota,
+or how many requests of a rate may come at once, and WINDOW then how many of those
+come back in which time. At most 1000 are shown; its telemetry address serves the
+same as JSON, at /usage.`,
 		Example: `  gatehouse usage --client robot
   gatehouse usage --subject usr_2f0c`,
 		Args: cobra.NoArgs,
