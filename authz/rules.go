@@ -66,7 +66,7 @@ func newRules(files []conf.Path, domain string) (*rules, error) {
 func readRuleKey(file string) (ed25519.PublicKey, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("%w (the control plane writes it beside its rule_key; `gatehouse init` makes both)", err)
+		return nil, fmt.Errorf("%w (copy it from the control plane, which has it beside its rule_key; where that is this machine, `gatehouse init` makes both)", err)
 	}
 	block, rest := pem.Decode(data)
 	if block == nil || block.Type != "PUBLIC KEY" || len(bytes.TrimSpace(rest)) > 0 {

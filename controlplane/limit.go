@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"gatehouse.dev/gatehouse/envoy"
@@ -90,7 +91,7 @@ func (l *Limit) validate(route *Route) (vs conf.Violations) {
 	known := []string{envoy.ByAddress, envoy.ByClient, envoy.BySubject, envoy.ByToken, envoy.ByRoute}
 	switch {
 	case !slices.Contains(known, l.By):
-		vs.Add("by", l.By, "is nobody to count by", fmt.Sprintf("write one of %v", known))
+		vs.Add("by", l.By, "is nobody to count by", "write one of "+strings.Join(known, ", "))
 	case l.By == envoy.ByRoute && route == nil:
 		vs.Add("by", l.By, "belongs on a route", "move it there, or count by address, client, subject or token")
 	case l.byCaller() && route != nil && route.Public:
@@ -99,7 +100,7 @@ func (l *Limit) validate(route *Route) (vs conf.Violations) {
 	if l.Requests < 1 || l.Requests > math.MaxInt32 {
 		vs.Add("requests", l.Requests, "is out of bounds", "use 1 to 2147483647")
 	}
-	if l.Burst < 1 || l.Burst > math.MaxInt32 {
+	if l.Burst != l.Requests && (l.Burst < 1 || l.Burst > math.MaxInt32) { // else it is requests again
 		vs.Add("burst", l.Burst, "is out of bounds", "use 1 to 2147483647")
 	}
 	if l.Per < time.Second || l.Per > longestPer || l.Per%time.Second != 0 {

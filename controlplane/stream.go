@@ -3,6 +3,7 @@ package controlplane
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -22,6 +23,18 @@ const (
 
 type deltaStream = discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer
 
+// unfit says why an Envoy gets nothing of a group, nil where there is none.
+func unfit(g *group, node, caller string) string {
+	switch {
+	case g == nil:
+		return "there is no such group: each service with a sidecar in gateway.services is one"
+	case caller != g.identity:
+		return "the group is for " + g.identity
+	default:
+		return fmt.Sprintf("the node's id has %d bytes: use 1 to %d", len(node), maxNodeID)
+	}
+}
+
 // DeltaAggregatedResources serves one Envoy until it goes, or we do.
 func (s *Server) DeltaAggregatedResources(stream deltaStream) error {
 	ctx := stream.Context()
@@ -36,7 +49,7 @@ func (s *Server) DeltaAggregatedResources(stream deltaStream) error {
 	}
 	g, node := s.group(first.GetNode().GetCluster()), first.GetNode().GetId()
 	if g == nil || node == "" || len(node) > maxNodeID || caller != g.identity {
-		s.logger.Warn("a caller may not have the configuration it asks for", "caller", caller, "node", short(node), "group", short(first.GetNode().GetCluster()))
+		s.logger.Warn("a caller may not have the configuration it asks for", "caller", caller, "node", short(node), "group", short(first.GetNode().GetCluster()), "reason", unfit(g, node, caller))
 		return status.Error(codes.PermissionDenied, "this identity has no configuration for this node group")
 	}
 	m, err := g.join(node)

@@ -70,7 +70,11 @@ func (s Service) validate(grpc bool) (vs conf.Violations) {
 		return vs
 	}
 	if !b.tls && !b.loopback() && !s.AllowPlaintext {
-		vs.Add("url", s.URL, "sends claims and data unencrypted to another machine", "use https://, or accept it with allow_plaintext: true")
+		remedy := "use https://, or accept it with allow_plaintext: true"
+		if !grpc {
+			remedy = "use https://, or run the issuer on the edge's machine"
+		}
+		vs.Add("url", s.URL, "sends claims and data unencrypted to another machine", remedy)
 	}
 	if s.CA != "" && !b.tls {
 		vs.Add("ca", s.CA, "is set for a service without TLS", "remove it, or use https://")

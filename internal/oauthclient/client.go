@@ -11,6 +11,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -75,6 +76,9 @@ func Discover(ctx context.Context, config Config) (*Client, error) {
 		return nil, fmt.Errorf("asking the issuer at %s: %w", config.Issuer, err)
 	}
 	if err := c.do(request, &c.metadata); err != nil {
+		if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); unknown {
+			err = fmt.Errorf("%w: name the file of that authority with --ca", err)
+		}
 		return nil, fmt.Errorf("asking the issuer at %s: %w", where, err)
 	}
 	// RFC 8414 §3.3: metadata of another issuer must not be used.

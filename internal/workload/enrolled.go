@@ -64,7 +64,7 @@ func NewEnrolled(config Enrolment, deps Deps) (*Source, error) {
 		return nil, fmt.Errorf("the state folder %s belongs to %s, not to %s: choose another folder", config.Folder, state.ID, config.ID)
 	}
 	if state == nil && config.TokenFile == "" {
-		return nil, fmt.Errorf("%s has not enrolled yet: get a join token with `gatehouse workload token`, and name its file", config.ID)
+		return nil, fmt.Errorf("%s has not enrolled yet: get a join token with `gatehouse workload token`, and name its file with --join-token, or join_token in the part's identity", config.ID)
 	}
 	s := newSource(e.obtain, deps)
 	if state != nil {
@@ -122,7 +122,7 @@ func (e *enrolled) enrol(ctx context.Context) (*State, error) {
 
 func (e *enrolled) token() (JoinToken, error) {
 	if e.config.TokenFile == "" {
-		return JoinToken{}, errors.New("there is no join token: get one with `gatehouse workload token`, and name its file")
+		return JoinToken{}, errors.New("there is no join token: get one with `gatehouse workload token`, and name its file with --join-token, or join_token in the part's identity")
 	}
 	text, err := os.ReadFile(e.config.TokenFile)
 	if err != nil {

@@ -147,7 +147,7 @@ func (t JoinToken) VerifyServer(presented []*x509.Certificate, server string, no
 		}
 	}
 	if !pinned {
-		return errors.New("the enrolment server's root has another fingerprint than the join token says: it is not the CA that made the token, or its root was replaced; ask for a new token")
+		return errors.New("the enrolment server's root has another fingerprint than the join token says: it is not the CA that made the token (is the address controlplane.enrolment_listen?), or its root was replaced; ask for a new token")
 	}
 	leaf := presented[0]
 	if _, err := leaf.Verify(x509.VerifyOptions{
