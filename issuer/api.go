@@ -3,6 +3,7 @@ package issuer
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"gatehouse.dev/gatehouse/issuer/keys"
@@ -66,6 +67,39 @@ var claimSources = map[string]func(t accessToken) any{
 	"client_name": func(t accessToken) any { return text(t.client.Name) },
 }
 
+// attributeSources are those of an attribute, by what stands before its name:
+// the person's, the client's, or the person's and else the client's.
+var attributeSources = map[string]func(t accessToken, name string) any{
+	"user":   userAttribute,
+	"client": clientAttribute,
+	"attribute": func(t accessToken, name string) any {
+		return cmp.Or(userAttribute(t, name), clientAttribute(t, name))
+	},
+}
+
+func userAttribute(t accessToken, name string) any {
+	if t.person == nil {
+		return nil
+	}
+	return text(t.person.user.Attributes[name])
+}
+
+func clientAttribute(t accessToken, name string) any { return text(t.client.Attributes[name]) }
+
+// claimSource is the source of a name, such as email or user.plan; nil: there is
+// none.
+func claimSource(source string) func(accessToken) any {
+	kind, name, found := strings.Cut(source, ".")
+	if !found {
+		return claimSources[source]
+	}
+	of := attributeSources[kind]
+	if of == nil || name == "" {
+		return nil
+	}
+	return func(t accessToken) any { return of(t, name) }
+}
+
 // ofUser is a source that only people's tokens have.
 func ofUser(source func(store.User) any) func(accessToken) any {
 	return func(t accessToken) any {
@@ -94,7 +128,7 @@ func list(values []string) any {
 func (r tokenRules) mapped(t accessToken) map[string]any {
 	claims := map[string]any{}
 	for name, source := range r.claims {
-		if value := claimSources[source](t); value != nil {
+		if value := claimSource(source)(t); value != nil {
 			claims[name] = value
 		}
 	}

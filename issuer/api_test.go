@@ -8,9 +8,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	"gatehouse.dev/gatehouse/issuer/keys"
 	"gatehouse.dev/gatehouse/issuer/store"
+	adminv1 "gatehouse.dev/gatehouse/proto/gatehouse/admin/v1"
 	"gatehouse.dev/gatehouse/token"
 )
 
@@ -150,6 +152,54 @@ func TestMappedClaims(t *testing.T) {
 	got := s.tokenAs("machine", url.Values{"grant_type": {grantClientCredentials}}).json(t)
 	if diff := cmp.Diff(map[string]any{}, told(got["access_token"])); diff != "" {
 		t.Errorf("a client without a name: %s", diff)
+	}
+}
+
+// What the site knows of people and clients goes into the claims that an API asks
+// for, a plan among them, and into no other; a change shows at the next token.
+func TestAttributesAreMapped(t *testing.T) {
+	s := newSite(t, tuned(func(a *API) {
+		a.Claims = map[string]string{"plan": "attribute.plan", "of_user": "user.plan", "of_client": "client.plan", "nothing": "user.shoe_size"}
+	}, untouched))
+	told := func(access any) map[string]any {
+		_, claims := decodeJWS(t, access)
+		got := map[string]any{}
+		for _, name := range []string{"plan", "of_user", "of_client", "nothing", "secret"} {
+			if value, there := claims[name]; there {
+				got[name] = value
+			}
+		}
+		return got
+	}
+	set := func(user, client map[string]string) {
+		t.Helper()
+		_, err := s.server.admin.UpdateUser(t.Context(), &adminv1.UpdateUserRequest{Login: "alice", User: &adminv1.User{Attributes: user}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"attributes"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range []string{"web", "machine"} {
+			if _, err := s.server.admin.UpdateClient(t.Context(), &adminv1.UpdateClientRequest{Client: &adminv1.Client{Id: id, Attributes: client}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"attributes"}}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	plans := func(plan string) map[string]string { return map[string]string{"plan": plan, "secret": "x"} }
+	for name, row := range map[string]struct {
+		user, client map[string]string
+		person, own  map[string]any
+	}{
+		"both":    {plans("gold"), plans("pro"), map[string]any{"plan": "gold", "of_user": "gold", "of_client": "pro"}, map[string]any{"plan": "pro", "of_client": "pro"}},
+		"user":    {plans("gold"), nil, map[string]any{"plan": "gold", "of_user": "gold"}, map[string]any{}},
+		"client":  {nil, plans("pro"), map[string]any{"plan": "pro", "of_client": "pro"}, map[string]any{"plan": "pro", "of_client": "pro"}},
+		"neither": {nil, nil, map[string]any{}, map[string]any{}},
+	} {
+		set(row.user, row.client)
+		if diff := cmp.Diff(row.person, told(s.tokens("scope", "read:orders")["access_token"])); diff != "" {
+			t.Errorf("%s, a person's token: %s", name, diff)
+		}
+		if diff := cmp.Diff(row.own, told(s.tokenAs("machine", url.Values{"grant_type": {grantClientCredentials}}).json(t)["access_token"])); diff != "" {
+			t.Errorf("%s, a client's own: %s", name, diff)
+		}
 	}
 }
 

@@ -153,9 +153,11 @@ type API struct {
 	// issuer.access_token_lifetime.
 	AccessTokenLifetime time.Duration `yaml:"access_token_lifetime"`
 	// What its tokens tell beside the standard claims: the source of each
-	// claim, among email, name, login, groups, roles and client_name. A token for
-	// several APIs tells what all of them ask for from the same source. Danger:
-	// the client reads it too. Default: none.
+	// claim, among email, name, login, groups, roles and client_name; user.NAME and
+	// client.NAME are attributes that users and clients were given (`gatehouse user
+	// update ada --attribute plan=pro`), attribute.NAME is the person's and else the
+	// client's. A token for several APIs tells what all of them ask for from the
+	// same source. Danger: the client reads it too. Default: none.
 	Claims map[string]string `yaml:"claims"`
 }
 

@@ -110,6 +110,9 @@ func TestValidate(t *testing.T) {
 		{"apis[1].claims.sub", func(c *Config) { c.APIs[1].Claims = map[string]string{"sub": "email"} }},
 		{"apis[1].claims.act", func(c *Config) { c.APIs[1].Claims = map[string]string{"act": "email"} }},
 		{"apis[1].claims.mail", func(c *Config) { c.APIs[1].Claims = map[string]string{"mail": "password"} }},
+		{"apis[1].claims.plan", func(c *Config) { c.APIs[1].Claims = map[string]string{"plan": "user."} }},
+		{"apis[1].claims.plan", func(c *Config) { c.APIs[1].Claims = map[string]string{"plan": "group.plan"} }},
+		{"apis[1].claims.scope", func(c *Config) { c.APIs[1].Claims = map[string]string{"scope": "user.scope"} }},
 		{"apis[1].claims.a b", func(c *Config) { c.APIs[1].Claims = map[string]string{"a b": "email"} }},
 	} {
 		c := soundConfig()

@@ -267,6 +267,8 @@ func TestReregistrationUndoesNoAdministration(t *testing.T) {
 		kept   func(store.Client) bool
 	}{
 		"a lifetime":               {"access_token_lifetime", &adminv1.Client{AccessTokenLifetime: durationpb.New(time.Minute)}, app, 200, func(c store.Client) bool { return c.AccessTokenLifetime == time.Minute }},
+		"attributes":               {"attributes", &adminv1.Client{Attributes: map[string]string{"plan": "free"}}, unlike("attributes", map[string]string{"plan": "pro"}), 200, func(c store.Client) bool { return c.Attributes["plan"] == "free" }},
+		"what answers are signed":  {"introspection_algorithm", &adminv1.Client{IntrospectionAlgorithm: "ES256"}, app, 200, func(c store.Client) bool { return c.IntrospectionAlgorithm == "ES256" }},
 		"pushed requests":          {"require_pushed", &adminv1.Client{RequirePushed: true}, app, 200, func(c store.Client) bool { return c.RequirePushed }},
 		"pushed requests, said":    {"require_pushed", &adminv1.Client{RequirePushed: true}, unlike("require_pushed_authorization_requests", false), 200, func(c store.Client) bool { return c.RequirePushed }},
 		"binding to a key":         {"bind_to_key", &adminv1.Client{BindToKey: true}, app, 200, func(c store.Client) bool { return c.BindToKey }},

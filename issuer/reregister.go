@@ -66,7 +66,7 @@ func keepDemands(next *store.Client, was store.Client) error {
 	next.RequirePushed = next.RequirePushed || was.RequirePushed
 	next.BindToKey = next.BindToKey || was.BindToKey
 	next.BindToCertificate = next.BindToCertificate || was.BindToCertificate
-	next.AccessTokenLifetime = was.AccessTokenLifetime // no metadata at all
+	next.AccessTokenLifetime, next.Attributes = was.AccessTokenLifetime, was.Attributes // no metadata at all
 	for _, field := range was.Registration.Held {
 		switch field {
 		case store.HeldName:
@@ -75,6 +75,8 @@ func keepDemands(next *store.Client, was store.Client) error {
 			next.Proof = was.Proof
 		case store.HeldIDTokenAlgorithm:
 			next.IDTokenAlgorithm = was.IDTokenAlgorithm
+		case store.HeldIntrospection:
+			next.IntrospectionAlgorithm = was.IntrospectionAlgorithm
 		case store.HeldBackchannelLogout:
 			next.BackchannelLogoutURI = was.BackchannelLogoutURI
 		case store.HeldRedirects:

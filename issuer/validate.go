@@ -179,8 +179,8 @@ func (c *Config) validateTokens(api API) (vs conf.Violations) {
 		if isReservedClaim(name) {
 			vs.Add(key, name, "is a claim with a meaning of its own", "choose another name")
 		}
-		if claimSources[source] == nil {
-			vs.Add(key, source, "is no source of claims", "use one of "+strings.Join(slices.Sorted(maps.Keys(claimSources)), ", "))
+		if claimSource(source) == nil {
+			vs.Add(key, source, "is no source of claims", "use one of "+strings.Join(slices.Sorted(maps.Keys(claimSources)), ", ")+", or user.NAME, client.NAME or attribute.NAME for an attribute")
 		}
 	}
 	return vs

@@ -34,8 +34,8 @@ type setting struct {
 	// field is its name in adminv1.Client; those of a ClientProof begin with
 	// proof and a dot.
 	field string
-	// into is where the flag goes: a *string, *[]string, *bool or
-	// *time.Duration.
+	// into is where the flag goes: a *string, *[]string, *bool,
+	// *map[string]string or *time.Duration.
 	into  any
 	usage string
 	// shown is what it is shown as, where that is not what the flag takes.
@@ -59,6 +59,7 @@ func settingsOf(c *adminv1.Client) *clientSettings {
 		{flag: "access-token-lifetime", field: "access_token_lifetime", into: &s.lifetime, usage: "the longest life of its access tokens (default: as long as their APIs allow)"},
 		{flag: "id-token-algorithm", field: "id_token_algorithm", into: &c.IdTokenAlgorithm, usage: "what signs its ID tokens, among issuer.keys.algorithms (default ES256)"},
 		{flag: "introspection-algorithm", field: "introspection_algorithm", into: &c.IntrospectionAlgorithm, usage: "what signs the introspections that it asks for as a JWT, among issuer.keys.algorithms (default ES256)"},
+		{flag: "attribute", field: "attributes", into: &c.Attributes, usage: "what is known of it beside, as NAME=VALUE, for the claims of APIs; may be repeated"},
 		{flag: "require-pushed", field: "require_pushed", into: &c.RequirePushed, usage: "take authorization requests alone that it pushed (RFC 9126)"},
 		{flag: "bind-to-key", field: "bind_to_key", into: &c.BindToKey, usage: "give it tokens alone that are bound to a DPoP key (RFC 9449)"},
 		{flag: "bind-to-certificate", field: "bind_to_certificate", into: &c.BindToCertificate, usage: "give it tokens alone that are bound to its TLS certificate (RFC 8705)"},
@@ -85,6 +86,8 @@ func (s *clientSettings) flags(c *cobra.Command) {
 			f.StringVar(into, row.flag, "", row.usage)
 		case *[]string:
 			f.StringArrayVar(into, row.flag, nil, row.usage)
+		case *map[string]string:
+			f.StringToStringVar(into, row.flag, nil, row.usage)
 		case *bool:
 			f.BoolVar(into, row.flag, false, row.usage)
 		case *time.Duration:
@@ -169,6 +172,8 @@ func (s setting) text() string {
 		return *into
 	case *[]string:
 		return list(*into)
+	case *map[string]string:
+		return attributes(*into)
 	case *bool:
 		return yes(*into)
 	case *time.Duration:

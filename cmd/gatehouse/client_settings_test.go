@@ -59,7 +59,7 @@ func TestEveryFlagSetsItsField(t *testing.T) {
 		s := settingsOf(client)
 		c := &cobra.Command{}
 		s.flags(c)
-		value := map[string]string{"*time.Duration": "7s", "*bool": "true"}[fmt.Sprintf("%T", row.into)]
+		value := map[string]string{"*time.Duration": "7s", "*bool": "true", "*map[string]string": "plan=pro"}[fmt.Sprintf("%T", row.into)]
 		if value == "" {
 			value = "some"
 		}

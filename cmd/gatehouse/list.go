@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -91,6 +92,15 @@ func (o *output) show(cmd *cobra.Command, m proto.Message, pairs [][2]string) er
 		}
 	}
 	return table(cmd, rows)
+}
+
+// attributes are shown as they are typed, by name.
+func attributes(values map[string]string) string {
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		all = append(all, name+"="+values[name])
+	}
+	return list(all)
 }
 
 func list(values []string) string { return strings.Join(values, ",") }

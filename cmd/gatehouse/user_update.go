@@ -14,6 +14,7 @@ func userFlags(c *cobra.Command, u *adminv1.User) {
 	f.StringVar(&u.Name, "name", "", "the full name")
 	f.StringVar(&u.Email, "email", "", "the e-mail address")
 	f.StringArrayVar(&u.Roles, "role", nil, "a role; may be repeated")
+	f.StringToStringVar(&u.Attributes, "attribute", nil, "what is known of the user beside, as NAME=VALUE, for the claims of APIs; may be repeated")
 	f.StringArrayVar(&u.Groups, "group", nil, "a group, whose roles the user has too; may be repeated")
 }
 
@@ -30,7 +31,7 @@ grant and token of the user, who cannot log in any more.` + howAdministered,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			paths, err := standing.paths(cmd, map[string]string{
-				"login": "login", "name": "name", "email": "email", "role": "roles", "group": "groups",
+				"login": "login", "name": "name", "email": "email", "role": "roles", "group": "groups", "attribute": "attributes",
 			})
 			if err != nil {
 				return err
@@ -66,6 +67,7 @@ func newUserShow(p *program) *cobra.Command {
 				return out.show(cmd, u, [][2]string{
 					{"login", u.GetLogin()}, {"id", u.GetId()}, {"name", u.GetName()}, {"email", u.GetEmail()},
 					{"roles", list(u.GetRoles())}, {"groups", list(u.GetGroups())}, {"all roles", list(u.GetAllRoles())},
+					{"attribute", attributes(u.GetAttributes())},
 					{"disabled", yes(u.GetDisabled())}, {"created", when(u.GetCreatedAt())},
 				})
 			})

@@ -34,22 +34,23 @@ type SiteGroup struct {
 
 // SiteClient is a client of a Site.
 type SiteClient struct {
-	ID                     string        `yaml:"id"`
-	Name                   string        `yaml:"name,omitempty"`
-	Type                   string        `yaml:"type"`
-	GrantTypes             []string      `yaml:"grant_types,omitempty"`
-	RedirectURIs           []string      `yaml:"redirect_uris,omitempty"`
-	PostLogoutRedirectURIs []string      `yaml:"post_logout_redirect_uris,omitempty"`
-	BackchannelLogoutURI   string        `yaml:"backchannel_logout_uri,omitempty"`
-	Scopes                 []string      `yaml:"scopes,omitempty"`
-	AccessTokenLifetime    time.Duration `yaml:"access_token_lifetime,omitempty"`
-	IDTokenAlgorithm       string        `yaml:"id_token_algorithm,omitempty"`
-	IntrospectionAlgorithm string        `yaml:"introspection_algorithm,omitempty"`
-	Proof                  *SiteProof    `yaml:"proof,omitempty"`
-	RequirePushed          bool          `yaml:"require_pushed,omitempty"`
-	BindToKey              bool          `yaml:"bind_to_key,omitempty"`
-	BindToCertificate      bool          `yaml:"bind_to_certificate,omitempty"`
-	Disabled               bool          `yaml:"disabled,omitempty"`
+	ID                     string            `yaml:"id"`
+	Name                   string            `yaml:"name,omitempty"`
+	Type                   string            `yaml:"type"`
+	GrantTypes             []string          `yaml:"grant_types,omitempty"`
+	RedirectURIs           []string          `yaml:"redirect_uris,omitempty"`
+	PostLogoutRedirectURIs []string          `yaml:"post_logout_redirect_uris,omitempty"`
+	BackchannelLogoutURI   string            `yaml:"backchannel_logout_uri,omitempty"`
+	Scopes                 []string          `yaml:"scopes,omitempty"`
+	AccessTokenLifetime    time.Duration     `yaml:"access_token_lifetime,omitempty"`
+	IDTokenAlgorithm       string            `yaml:"id_token_algorithm,omitempty"`
+	IntrospectionAlgorithm string            `yaml:"introspection_algorithm,omitempty"`
+	Attributes             map[string]string `yaml:"attributes,omitempty"`
+	Proof                  *SiteProof        `yaml:"proof,omitempty"`
+	RequirePushed          bool              `yaml:"require_pushed,omitempty"`
+	BindToKey              bool              `yaml:"bind_to_key,omitempty"`
+	BindToCertificate      bool              `yaml:"bind_to_certificate,omitempty"`
+	Disabled               bool              `yaml:"disabled,omitempty"`
 	// SecretFile is a file with the client's secret.
 	SecretFile conf.Path `yaml:"secret_file,omitempty"`
 	SecretHash string    `yaml:"secret_hash,omitempty"`
@@ -71,13 +72,14 @@ type SiteProof struct {
 
 // SiteUser is a user of a Site.
 type SiteUser struct {
-	Login        string   `yaml:"login"`
-	Name         string   `yaml:"name,omitempty"`
-	Email        string   `yaml:"email,omitempty"`
-	Roles        []string `yaml:"roles,omitempty"`
-	Groups       []string `yaml:"groups,omitempty"`
-	Disabled     bool     `yaml:"disabled,omitempty"`
-	PasswordHash string   `yaml:"password_hash,omitempty"`
+	Login        string            `yaml:"login"`
+	Name         string            `yaml:"name,omitempty"`
+	Email        string            `yaml:"email,omitempty"`
+	Roles        []string          `yaml:"roles,omitempty"`
+	Groups       []string          `yaml:"groups,omitempty"`
+	Disabled     bool              `yaml:"disabled,omitempty"`
+	PasswordHash string            `yaml:"password_hash,omitempty"`
+	Attributes   map[string]string `yaml:"attributes,omitempty"`
 	// Consents are what the user has allowed clients.
 	Consents []SiteConsent `yaml:"consents,omitempty"`
 }
@@ -144,7 +146,7 @@ func siteClient(c *adminv1.Client) SiteClient {
 		ID: c.GetId(), Name: c.GetName(), Type: strings.ToLower(strings.TrimPrefix(c.GetType().String(), "CLIENT_TYPE_")),
 		GrantTypes: c.GetGrantTypes(), RedirectURIs: c.GetRedirectUris(), PostLogoutRedirectURIs: c.GetPostLogoutRedirectUris(),
 		BackchannelLogoutURI: c.GetBackchannelLogoutUri(), Scopes: c.GetScopes(), AccessTokenLifetime: c.GetAccessTokenLifetime().AsDuration(),
-		IDTokenAlgorithm: c.GetIdTokenAlgorithm(), IntrospectionAlgorithm: c.GetIntrospectionAlgorithm(), Disabled: c.GetDisabled(), SecretHash: c.GetSecretHash(),
+		IDTokenAlgorithm: c.GetIdTokenAlgorithm(), IntrospectionAlgorithm: c.GetIntrospectionAlgorithm(), Attributes: c.GetAttributes(), Disabled: c.GetDisabled(), SecretHash: c.GetSecretHash(),
 		Proof: siteProof(c.GetProof()), RequirePushed: c.GetRequirePushed(), BindToKey: c.GetBindToKey(), BindToCertificate: c.GetBindToCertificate(),
 	}
 }
@@ -174,7 +176,7 @@ func (p *SiteProof) message() *adminv1.ClientProof {
 func siteUser(u *adminv1.User, listed map[string]bool) SiteUser {
 	s := SiteUser{
 		Login: u.GetLogin(), Name: u.GetName(), Email: u.GetEmail(), Roles: u.GetRoles(), Groups: u.GetGroups(),
-		Disabled: u.GetDisabled(), PasswordHash: u.GetPasswordHash(),
+		Disabled: u.GetDisabled(), PasswordHash: u.GetPasswordHash(), Attributes: u.GetAttributes(),
 	}
 	for _, c := range u.GetConsents() {
 		if listed[c.GetClientId()] {
@@ -188,7 +190,7 @@ func (c SiteClient) message() *adminv1.Client {
 	m := &adminv1.Client{
 		Id: c.ID, Name: c.Name, Type: adminv1.ClientType(adminv1.ClientType_value["CLIENT_TYPE_"+strings.ToUpper(c.Type)]),
 		GrantTypes: c.GrantTypes, RedirectUris: c.RedirectURIs, PostLogoutRedirectUris: c.PostLogoutRedirectURIs,
-		BackchannelLogoutUri: c.BackchannelLogoutURI, Scopes: c.Scopes, IdTokenAlgorithm: c.IDTokenAlgorithm, IntrospectionAlgorithm: c.IntrospectionAlgorithm, Disabled: c.Disabled, SecretHash: c.SecretHash,
+		BackchannelLogoutUri: c.BackchannelLogoutURI, Scopes: c.Scopes, IdTokenAlgorithm: c.IDTokenAlgorithm, IntrospectionAlgorithm: c.IntrospectionAlgorithm, Attributes: c.Attributes, Disabled: c.Disabled, SecretHash: c.SecretHash,
 		Proof: c.Proof.message(), RequirePushed: c.RequirePushed, BindToKey: c.BindToKey, BindToCertificate: c.BindToCertificate,
 	}
 	if c.AccessTokenLifetime > 0 {
@@ -198,7 +200,7 @@ func (c SiteClient) message() *adminv1.Client {
 }
 
 func (u SiteUser) message() *adminv1.User {
-	return &adminv1.User{Login: u.Login, Name: u.Name, Email: u.Email, Roles: u.Roles, Groups: u.Groups, Disabled: u.Disabled, PasswordHash: u.PasswordHash}
+	return &adminv1.User{Login: u.Login, Name: u.Name, Email: u.Email, Roles: u.Roles, Groups: u.Groups, Disabled: u.Disabled, PasswordHash: u.PasswordHash, Attributes: u.Attributes}
 }
 
 // differing names the YAML keys in which two records differ.
@@ -206,7 +208,7 @@ func differing(a, b any) (keys []string) {
 	before, after := reflect.ValueOf(a), reflect.ValueOf(b)
 	for i := range before.NumField() {
 		x, y := before.Field(i), after.Field(i)
-		if x.Kind() == reflect.Slice && x.Len() == 0 && y.Len() == 0 || reflect.DeepEqual(x.Interface(), y.Interface()) {
+		if (x.Kind() == reflect.Slice || x.Kind() == reflect.Map) && x.Len() == 0 && y.Len() == 0 || reflect.DeepEqual(x.Interface(), y.Interface()) {
 			continue
 		}
 		key, _, _ := strings.Cut(before.Type().Field(i).Tag.Get("yaml"), ",")

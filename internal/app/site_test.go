@@ -23,6 +23,8 @@ func fillMessage(m protoreflect.Message, leftOut map[string]bool) {
 			continue
 		}
 		switch {
+		case f.IsMap():
+			m.Mutable(f).Map().Set(protoreflect.ValueOfString("plan").MapKey(), protoreflect.ValueOfString(string(f.Name())))
 		case f.IsList() && f.Kind() == protoreflect.MessageKind:
 			fillMessage(m.Mutable(f).List().AppendMutable().Message(), leftOut)
 		case f.IsList():

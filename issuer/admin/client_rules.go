@@ -46,6 +46,7 @@ func (s *Service) checkClient(c store.Client) (vs conf.Violations) {
 	checkGrants(&vs, c)
 	checkRedirects(&vs, c)
 	checkProof(&vs, c)
+	checkAttributes(&vs, c.Attributes)
 	return vs
 }
 

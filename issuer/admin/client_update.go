@@ -93,6 +93,7 @@ func heldTo(updated, was store.Client) *store.Registration {
 		store.HeldRedirects:         !slices.Equal(updated.RedirectURIs, was.RedirectURIs) || !slices.Equal(updated.PostLogoutRedirectURIs, was.PostLogoutRedirectURIs),
 		store.HeldBackchannelLogout: updated.BackchannelLogoutURI != was.BackchannelLogoutURI,
 		store.HeldIDTokenAlgorithm:  updated.IDTokenAlgorithm != was.IDTokenAlgorithm,
+		store.HeldIntrospection:     updated.IntrospectionAlgorithm != was.IntrospectionAlgorithm,
 	} {
 		if changed && !slices.Contains(held.Held, field) {
 			held.Held = append(held.Held, field)

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"google.golang.org/grpc/codes"
@@ -53,6 +54,7 @@ func fromMessage(m *adminv1.Client) store.Client {
 		RedirectURIs: slices.Clone(m.GetRedirectUris()), Scopes: slices.Clone(m.GetScopes()),
 		AccessTokenLifetime: m.GetAccessTokenLifetime().AsDuration(), IDTokenAlgorithm: m.GetIdTokenAlgorithm(),
 		IntrospectionAlgorithm: m.GetIntrospectionAlgorithm(),
+		Attributes:             maps.Clone(m.GetAttributes()),
 		Disabled:               m.GetDisabled(),
 		Proof:                  proofFrom(m.GetProof()),
 		RequirePushed:          m.GetRequirePushed(),
@@ -80,8 +82,8 @@ func clientMessage(c store.Client) *adminv1.Client {
 		Id: c.ID, Name: c.Name, GrantTypes: c.GrantTypes, RedirectUris: c.RedirectURIs,
 		Scopes: c.Scopes, CreatedAt: timestamppb.New(c.CreatedAt), IdTokenAlgorithm: c.IDTokenAlgorithm,
 		Proof: proofMessage(c.Proof), RequirePushed: c.RequirePushed, BindToKey: c.BindToKey, BindToCertificate: c.BindToCertificate,
-		IntrospectionAlgorithm: c.IntrospectionAlgorithm,
-		Disabled:               c.Disabled, SelfRegistered: c.Registration != nil,
+		IntrospectionAlgorithm: c.IntrospectionAlgorithm, Attributes: c.Attributes,
+		Disabled: c.Disabled, SelfRegistered: c.Registration != nil,
 		PostLogoutRedirectUris: c.PostLogoutRedirectURIs, BackchannelLogoutUri: c.BackchannelLogoutURI,
 	}
 	if c.AccessTokenLifetime > 0 {

@@ -125,8 +125,14 @@ func TestClientRules(t *testing.T) {
 		"a public exchanger": {func(c *adminv1.Client) {
 			c.Type, c.GrantTypes = adminv1.ClientType_CLIENT_TYPE_NATIVE, []string{tokenExchange}
 		}, []string{tokenExchange, "needs a secret"}},
-		"too long a life":   {func(c *adminv1.Client) { c.AccessTokenLifetime = durationpb.New(time.Hour) }, []string{"access_token_lifetime", "1s to 10m0s"}},
-		"too short a life":  {func(c *adminv1.Client) { c.AccessTokenLifetime = durationpb.New(time.Millisecond) }, []string{"access_token_lifetime"}},
+		"too long a life":  {func(c *adminv1.Client) { c.AccessTokenLifetime = durationpb.New(time.Hour) }, []string{"access_token_lifetime", "1s to 10m0s"}},
+		"too short a life": {func(c *adminv1.Client) { c.AccessTokenLifetime = durationpb.New(time.Millisecond) }, []string{"access_token_lifetime"}},
+		"attribute names": {func(c *adminv1.Client) {
+			c.Attributes = map[string]string{"Plan": "pro", "": "x", "2nd": "x", "a.b": "x"}
+		}, []string{`"Plan" is no name`, `"2nd" is no name`, `"a.b" is no name`, `attributes.: is no name`}},
+		"attribute values": {func(c *adminv1.Client) {
+			c.Attributes = map[string]string{"plan": "", "a": "x\ny", "b": strings.Repeat("x", 257)}
+		}, []string{"attributes.plan: ", "attributes.a: ", "attributes.b: "}},
 		"foreign algorithm": {func(c *adminv1.Client) { c.IdTokenAlgorithm = "RS256" }, []string{`"RS256" has no signing keys`, "issuer.keys.algorithms"}},
 		"all at once": {func(c *adminv1.Client) {
 			c.Id, c.Scopes, c.RedirectUris = "a b", []string{"x"}, []string{"http://a.example"}

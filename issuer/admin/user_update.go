@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"gatehouse.dev/gatehouse/internal/conf"
@@ -13,7 +14,7 @@ import (
 )
 
 // userFields are those that UpdateUser can change.
-var userFields = []string{"login", "name", "email", "roles", "groups", "disabled", "password_hash"}
+var userFields = []string{"login", "name", "email", "roles", "groups", "disabled", "password_hash", "attributes"}
 
 // GetUser implements adminv1.AdminServer.
 func (s *Service) GetUser(ctx context.Context, request *adminv1.GetUserRequest) (*adminv1.GetUserResponse, error) {
@@ -46,7 +47,7 @@ func (s *Service) UpdateUser(ctx context.Context, request *adminv1.UpdateUserReq
 			checkHash(&vs, m.GetPasswordHash())
 		}
 		u.Login, u.Name, u.Email, u.Disabled = updated.Login, updated.Name, updated.Email, updated.Disabled
-		u.Roles, u.Groups, u.Password = updated.Roles, updated.Groups, m.GetPasswordHash()
+		u.Roles, u.Groups, u.Password, u.Attributes = updated.Roles, updated.Groups, m.GetPasswordHash(), updated.Attributes
 		return invalid(vs)
 	}
 	if request.GetCheckOnly() {
@@ -78,9 +79,10 @@ func (s *Service) checkedUser(m *adminv1.User, known map[string]string) (u store
 	}
 	unknown(&vs, "groups", m.GetGroups(), names, "is no group", "add it with: gatehouse group add")
 	slices.Sort(ids)
+	checkAttributes(&vs, m.GetAttributes())
 	return store.User{
 		Login: login, Name: m.GetName(), Email: m.GetEmail(), Disabled: m.GetDisabled(),
-		Roles: slices.Clone(m.GetRoles()), Groups: ids,
+		Roles: slices.Clone(m.GetRoles()), Groups: ids, Attributes: maps.Clone(m.GetAttributes()),
 	}, vs
 }
 

@@ -92,7 +92,7 @@ func checkPassword(vs *conf.Violations, chosen string, login store.Login) {
 func messageOf(u store.User, known map[string]string) *adminv1.User {
 	m := &adminv1.User{
 		Id: u.ID, Login: string(u.Login), Name: u.Name, Email: u.Email, Disabled: u.Disabled,
-		Roles: u.Roles, AllRoles: u.AllRoles, CreatedAt: timestamppb.New(u.CreatedAt),
+		Roles: u.Roles, AllRoles: u.AllRoles, Attributes: u.Attributes, CreatedAt: timestamppb.New(u.CreatedAt),
 	}
 	for _, id := range u.Groups {
 		if name := known[id]; name != "" {

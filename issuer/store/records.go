@@ -54,6 +54,9 @@ type Client struct {
 	// there are none (tls_client_certificate_bound_access_tokens, RFC 8705
 	// §3.4).
 	BindToCertificate bool
+	// Attributes are what the site knows of it beside, such as its plan; APIs may
+	// ask for them as claims.
+	Attributes map[string]string `json:",omitempty"`
 	// Disabled clients are refused like unknown ones.
 	Disabled bool `json:",omitempty"`
 	// Registration is set where the client registered itself (RFC 7591).
@@ -79,6 +82,9 @@ type User struct {
 	// Roles are the user's own, Groups the ids of the user's groups.
 	Roles  []string
 	Groups []string `json:",omitempty"`
+	// Attributes are what the site knows of the user beside, such as the plan;
+	// APIs may ask for them as claims.
+	Attributes map[string]string `json:",omitempty"`
 	// AllRoles are the user's own and those of the groups as they are now:
 	// what the user may do. Filled in by the store whenever it reads a user.
 	AllRoles []string `json:"-"`

@@ -29,6 +29,7 @@ const (
 	HeldRedirects         = "redirects"
 	HeldBackchannelLogout = "backchannel_logout"
 	HeldIDTokenAlgorithm  = "id_token_algorithm"
+	HeldIntrospection     = "introspection_algorithm"
 )
 
 // RegistrationPolicy bounds what clients may register for themselves. Empty

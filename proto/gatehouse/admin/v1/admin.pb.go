@@ -156,6 +156,8 @@ type Client struct {
 	IdTokenAlgorithm string `protobuf:"bytes,21,opt,name=id_token_algorithm,json=idTokenAlgorithm,proto3" json:"id_token_algorithm,omitempty"`
 	// What signs the introspections that it asks for as a JWT; empty: ES256.
 	IntrospectionAlgorithm string `protobuf:"bytes,22,opt,name=introspection_algorithm,json=introspectionAlgorithm,proto3" json:"introspection_algorithm,omitempty"`
+	// What the site knows of it beside; APIs may ask for them as claims.
+	Attributes map[string]string `protobuf:"bytes,23,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Disabled clients are refused.
 	Disabled bool `protobuf:"varint,40,opt,name=disabled,proto3" json:"disabled,omitempty"`
 	// Set by the server: the client registered itself.
@@ -286,6 +288,13 @@ func (x *Client) GetIntrospectionAlgorithm() string {
 		return x.IntrospectionAlgorithm
 	}
 	return ""
+}
+
+func (x *Client) GetAttributes() map[string]string {
+	if x != nil {
+		return x.Attributes
+	}
+	return nil
 }
 
 func (x *Client) GetDisabled() bool {
@@ -1461,7 +1470,9 @@ type User struct {
 	// A PHC string or a bcrypt hash; answered only where it is asked for.
 	PasswordHash string `protobuf:"bytes,10,opt,name=password_hash,json=passwordHash,proto3" json:"password_hash,omitempty"`
 	// What the user has allowed clients; answered only where it is asked for.
-	Consents      []*Consent `protobuf:"bytes,11,rep,name=consents,proto3" json:"consents,omitempty"`
+	Consents []*Consent `protobuf:"bytes,11,rep,name=consents,proto3" json:"consents,omitempty"`
+	// What the site knows of the user beside; APIs may ask for them as claims.
+	Attributes    map[string]string `protobuf:"bytes,12,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1569,6 +1580,13 @@ func (x *User) GetPasswordHash() string {
 func (x *User) GetConsents() []*Consent {
 	if x != nil {
 		return x.Consents
+	}
+	return nil
+}
+
+func (x *User) GetAttributes() map[string]string {
+	if x != nil {
+		return x.Attributes
 	}
 	return nil
 }
@@ -4333,7 +4351,7 @@ var File_gatehouse_admin_v1_admin_proto protoreflect.FileDescriptor
 
 const file_gatehouse_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x1egatehouse/admin/v1/admin.proto\x12\x12gatehouse.admin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb4\x06\n" +
+	"\x1egatehouse/admin/v1/admin.proto\x12\x12gatehouse.admin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbf\a\n" +
 	"\x06Client\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x122\n" +
@@ -4348,7 +4366,10 @@ const file_gatehouse_admin_v1_admin_proto_rawDesc = "" +
 	"\x16backchannel_logout_uri\x18\t \x01(\tR\x14backchannelLogoutUri\x12M\n" +
 	"\x15access_token_lifetime\x18\x14 \x01(\v2\x19.google.protobuf.DurationR\x13accessTokenLifetime\x12,\n" +
 	"\x12id_token_algorithm\x18\x15 \x01(\tR\x10idTokenAlgorithm\x127\n" +
-	"\x17introspection_algorithm\x18\x16 \x01(\tR\x16introspectionAlgorithm\x12\x1a\n" +
+	"\x17introspection_algorithm\x18\x16 \x01(\tR\x16introspectionAlgorithm\x12J\n" +
+	"\n" +
+	"attributes\x18\x17 \x03(\v2*.gatehouse.admin.v1.Client.AttributesEntryR\n" +
+	"attributes\x12\x1a\n" +
 	"\bdisabled\x18( \x01(\bR\bdisabled\x12'\n" +
 	"\x0fself_registered\x18) \x01(\bR\x0eselfRegistered\x12\x1f\n" +
 	"\vsecret_hash\x18* \x01(\tR\n" +
@@ -4356,7 +4377,10 @@ const file_gatehouse_admin_v1_admin_proto_rawDesc = "" +
 	"\x05proof\x182 \x01(\v2\x1f.gatehouse.admin.v1.ClientProofR\x05proof\x12%\n" +
 	"\x0erequire_pushed\x183 \x01(\bR\rrequirePushed\x12\x1e\n" +
 	"\vbind_to_key\x184 \x01(\bR\tbindToKey\x12.\n" +
-	"\x13bind_to_certificate\x185 \x01(\bR\x11bindToCertificate\"\x9b\x02\n" +
+	"\x13bind_to_certificate\x185 \x01(\bR\x11bindToCertificate\x1a=\n" +
+	"\x0fAttributesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9b\x02\n" +
 	"\vClientProof\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\x12\n" +
 	"\x04jwks\x18\x02 \x01(\fR\x04jwks\x12\x19\n" +
@@ -4433,7 +4457,7 @@ const file_gatehouse_admin_v1_admin_proto_rawDesc = "" +
 	"\x19RotateClientSecretRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"4\n" +
 	"\x1aRotateClientSecretResponse\x12\x16\n" +
-	"\x06secret\x18\x01 \x01(\tR\x06secret\"\xd6\x02\n" +
+	"\x06secret\x18\x01 \x01(\tR\x06secret\"\xdf\x03\n" +
 	"\x04User\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05login\x18\x02 \x01(\tR\x05login\x12\x12\n" +
@@ -4447,7 +4471,13 @@ const file_gatehouse_admin_v1_admin_proto_rawDesc = "" +
 	"\tall_roles\x18\t \x03(\tR\ballRoles\x12#\n" +
 	"\rpassword_hash\x18\n" +
 	" \x01(\tR\fpasswordHash\x127\n" +
-	"\bconsents\x18\v \x03(\v2\x1b.gatehouse.admin.v1.ConsentR\bconsents\"\x9d\x01\n" +
+	"\bconsents\x18\v \x03(\v2\x1b.gatehouse.admin.v1.ConsentR\bconsents\x12H\n" +
+	"\n" +
+	"attributes\x18\f \x03(\v2(.gatehouse.admin.v1.User.AttributesEntryR\n" +
+	"attributes\x1a=\n" +
+	"\x0fAttributesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9d\x01\n" +
 	"\x11CreateUserRequest\x12,\n" +
 	"\x04user\x18\x01 \x01(\v2\x18.gatehouse.admin.v1.UserR\x04user\x12\x1a\n" +
 	"\bpassword\x18\x02 \x01(\tR\bpassword\x12\x1f\n" +
@@ -4688,7 +4718,7 @@ func file_gatehouse_admin_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_gatehouse_admin_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_gatehouse_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 75)
+var file_gatehouse_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 77)
 var file_gatehouse_admin_v1_admin_proto_goTypes = []any{
 	(ClientType)(0),                         // 0: gatehouse.admin.v1.ClientType
 	(KeyState)(0),                           // 1: gatehouse.admin.v1.KeyState
@@ -4767,133 +4797,137 @@ var file_gatehouse_admin_v1_admin_proto_goTypes = []any{
 	(*RotateKeysResponse)(nil),              // 74: gatehouse.admin.v1.RotateKeysResponse
 	(*PurgeKeyRequest)(nil),                 // 75: gatehouse.admin.v1.PurgeKeyRequest
 	(*PurgeKeyResponse)(nil),                // 76: gatehouse.admin.v1.PurgeKeyResponse
-	(*timestamppb.Timestamp)(nil),           // 77: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),             // 78: google.protobuf.Duration
-	(*fieldmaskpb.FieldMask)(nil),           // 79: google.protobuf.FieldMask
+	nil,                                     // 77: gatehouse.admin.v1.Client.AttributesEntry
+	nil,                                     // 78: gatehouse.admin.v1.User.AttributesEntry
+	(*timestamppb.Timestamp)(nil),           // 79: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),             // 80: google.protobuf.Duration
+	(*fieldmaskpb.FieldMask)(nil),           // 81: google.protobuf.FieldMask
 }
 var file_gatehouse_admin_v1_admin_proto_depIdxs = []int32{
 	0,  // 0: gatehouse.admin.v1.Client.type:type_name -> gatehouse.admin.v1.ClientType
-	77, // 1: gatehouse.admin.v1.Client.created_at:type_name -> google.protobuf.Timestamp
-	78, // 2: gatehouse.admin.v1.Client.access_token_lifetime:type_name -> google.protobuf.Duration
-	3,  // 3: gatehouse.admin.v1.Client.proof:type_name -> gatehouse.admin.v1.ClientProof
-	2,  // 4: gatehouse.admin.v1.CreateClientRequest.client:type_name -> gatehouse.admin.v1.Client
-	2,  // 5: gatehouse.admin.v1.CreateClientResponse.client:type_name -> gatehouse.admin.v1.Client
-	2,  // 6: gatehouse.admin.v1.GetClientResponse.client:type_name -> gatehouse.admin.v1.Client
-	2,  // 7: gatehouse.admin.v1.UpdateClientRequest.client:type_name -> gatehouse.admin.v1.Client
-	79, // 8: gatehouse.admin.v1.UpdateClientRequest.update_mask:type_name -> google.protobuf.FieldMask
-	2,  // 9: gatehouse.admin.v1.UpdateClientResponse.client:type_name -> gatehouse.admin.v1.Client
-	2,  // 10: gatehouse.admin.v1.ListClientsResponse.clients:type_name -> gatehouse.admin.v1.Client
-	77, // 11: gatehouse.admin.v1.RegistrationToken.created_at:type_name -> google.protobuf.Timestamp
-	77, // 12: gatehouse.admin.v1.RegistrationToken.expires_at:type_name -> google.protobuf.Timestamp
-	12, // 13: gatehouse.admin.v1.CreateRegistrationTokenRequest.token:type_name -> gatehouse.admin.v1.RegistrationToken
-	78, // 14: gatehouse.admin.v1.CreateRegistrationTokenRequest.lifetime:type_name -> google.protobuf.Duration
-	12, // 15: gatehouse.admin.v1.CreateRegistrationTokenResponse.token:type_name -> gatehouse.admin.v1.RegistrationToken
-	12, // 16: gatehouse.admin.v1.ListRegistrationTokensResponse.tokens:type_name -> gatehouse.admin.v1.RegistrationToken
-	77, // 17: gatehouse.admin.v1.User.created_at:type_name -> google.protobuf.Timestamp
-	45, // 18: gatehouse.admin.v1.User.consents:type_name -> gatehouse.admin.v1.Consent
-	23, // 19: gatehouse.admin.v1.CreateUserRequest.user:type_name -> gatehouse.admin.v1.User
-	23, // 20: gatehouse.admin.v1.GetUserResponse.user:type_name -> gatehouse.admin.v1.User
-	23, // 21: gatehouse.admin.v1.UpdateUserRequest.user:type_name -> gatehouse.admin.v1.User
-	79, // 22: gatehouse.admin.v1.UpdateUserRequest.update_mask:type_name -> google.protobuf.FieldMask
-	23, // 23: gatehouse.admin.v1.UpdateUserResponse.user:type_name -> gatehouse.admin.v1.User
-	77, // 24: gatehouse.admin.v1.Group.created_at:type_name -> google.protobuf.Timestamp
-	29, // 25: gatehouse.admin.v1.CreateGroupRequest.group:type_name -> gatehouse.admin.v1.Group
-	29, // 26: gatehouse.admin.v1.CreateGroupResponse.group:type_name -> gatehouse.admin.v1.Group
-	29, // 27: gatehouse.admin.v1.GetGroupResponse.group:type_name -> gatehouse.admin.v1.Group
-	29, // 28: gatehouse.admin.v1.ListGroupsResponse.groups:type_name -> gatehouse.admin.v1.Group
-	29, // 29: gatehouse.admin.v1.UpdateGroupRequest.group:type_name -> gatehouse.admin.v1.Group
-	79, // 30: gatehouse.admin.v1.UpdateGroupRequest.update_mask:type_name -> google.protobuf.FieldMask
-	29, // 31: gatehouse.admin.v1.UpdateGroupResponse.group:type_name -> gatehouse.admin.v1.Group
-	77, // 32: gatehouse.admin.v1.Session.auth_time:type_name -> google.protobuf.Timestamp
-	77, // 33: gatehouse.admin.v1.Session.expires_at:type_name -> google.protobuf.Timestamp
-	40, // 34: gatehouse.admin.v1.ListSessionsResponse.sessions:type_name -> gatehouse.admin.v1.Session
-	77, // 35: gatehouse.admin.v1.Consent.given_at:type_name -> google.protobuf.Timestamp
-	45, // 36: gatehouse.admin.v1.ListConsentsResponse.consents:type_name -> gatehouse.admin.v1.Consent
-	77, // 37: gatehouse.admin.v1.Event.time:type_name -> google.protobuf.Timestamp
-	77, // 38: gatehouse.admin.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
-	77, // 39: gatehouse.admin.v1.ListEventsRequest.until:type_name -> google.protobuf.Timestamp
-	52, // 40: gatehouse.admin.v1.ListEventsResponse.events:type_name -> gatehouse.admin.v1.Event
-	23, // 41: gatehouse.admin.v1.CreateUserResponse.user:type_name -> gatehouse.admin.v1.User
-	23, // 42: gatehouse.admin.v1.ListUsersResponse.users:type_name -> gatehouse.admin.v1.User
-	1,  // 43: gatehouse.admin.v1.Key.state:type_name -> gatehouse.admin.v1.KeyState
-	77, // 44: gatehouse.admin.v1.Key.created_at:type_name -> google.protobuf.Timestamp
-	77, // 45: gatehouse.admin.v1.Key.active_at:type_name -> google.protobuf.Timestamp
-	77, // 46: gatehouse.admin.v1.Key.retired_at:type_name -> google.protobuf.Timestamp
-	77, // 47: gatehouse.admin.v1.Key.retires_at:type_name -> google.protobuf.Timestamp
-	77, // 48: gatehouse.admin.v1.Key.verifies_until:type_name -> google.protobuf.Timestamp
-	70, // 49: gatehouse.admin.v1.ListKeysResponse.keys:type_name -> gatehouse.admin.v1.Key
-	70, // 50: gatehouse.admin.v1.RotateKeysResponse.next:type_name -> gatehouse.admin.v1.Key
-	4,  // 51: gatehouse.admin.v1.Admin.CreateClient:input_type -> gatehouse.admin.v1.CreateClientRequest
-	10, // 52: gatehouse.admin.v1.Admin.ListClients:input_type -> gatehouse.admin.v1.ListClientsRequest
-	19, // 53: gatehouse.admin.v1.Admin.DeleteClient:input_type -> gatehouse.admin.v1.DeleteClientRequest
-	21, // 54: gatehouse.admin.v1.Admin.RotateClientSecret:input_type -> gatehouse.admin.v1.RotateClientSecretRequest
-	6,  // 55: gatehouse.admin.v1.Admin.GetClient:input_type -> gatehouse.admin.v1.GetClientRequest
-	8,  // 56: gatehouse.admin.v1.Admin.UpdateClient:input_type -> gatehouse.admin.v1.UpdateClientRequest
-	13, // 57: gatehouse.admin.v1.Admin.CreateRegistrationToken:input_type -> gatehouse.admin.v1.CreateRegistrationTokenRequest
-	15, // 58: gatehouse.admin.v1.Admin.ListRegistrationTokens:input_type -> gatehouse.admin.v1.ListRegistrationTokensRequest
-	17, // 59: gatehouse.admin.v1.Admin.DeleteRegistrationToken:input_type -> gatehouse.admin.v1.DeleteRegistrationTokenRequest
-	25, // 60: gatehouse.admin.v1.Admin.GetUser:input_type -> gatehouse.admin.v1.GetUserRequest
-	27, // 61: gatehouse.admin.v1.Admin.UpdateUser:input_type -> gatehouse.admin.v1.UpdateUserRequest
-	30, // 62: gatehouse.admin.v1.Admin.CreateGroup:input_type -> gatehouse.admin.v1.CreateGroupRequest
-	32, // 63: gatehouse.admin.v1.Admin.GetGroup:input_type -> gatehouse.admin.v1.GetGroupRequest
-	34, // 64: gatehouse.admin.v1.Admin.ListGroups:input_type -> gatehouse.admin.v1.ListGroupsRequest
-	36, // 65: gatehouse.admin.v1.Admin.UpdateGroup:input_type -> gatehouse.admin.v1.UpdateGroupRequest
-	38, // 66: gatehouse.admin.v1.Admin.DeleteGroup:input_type -> gatehouse.admin.v1.DeleteGroupRequest
-	41, // 67: gatehouse.admin.v1.Admin.ListSessions:input_type -> gatehouse.admin.v1.ListSessionsRequest
-	43, // 68: gatehouse.admin.v1.Admin.RevokeSession:input_type -> gatehouse.admin.v1.RevokeSessionRequest
-	46, // 69: gatehouse.admin.v1.Admin.ListConsents:input_type -> gatehouse.admin.v1.ListConsentsRequest
-	48, // 70: gatehouse.admin.v1.Admin.SetConsent:input_type -> gatehouse.admin.v1.SetConsentRequest
-	50, // 71: gatehouse.admin.v1.Admin.RevokeConsent:input_type -> gatehouse.admin.v1.RevokeConsentRequest
-	53, // 72: gatehouse.admin.v1.Admin.ListEvents:input_type -> gatehouse.admin.v1.ListEventsRequest
-	55, // 73: gatehouse.admin.v1.Admin.VerifyEvents:input_type -> gatehouse.admin.v1.VerifyEventsRequest
-	57, // 74: gatehouse.admin.v1.Admin.Backup:input_type -> gatehouse.admin.v1.BackupRequest
-	24, // 75: gatehouse.admin.v1.Admin.CreateUser:input_type -> gatehouse.admin.v1.CreateUserRequest
-	60, // 76: gatehouse.admin.v1.Admin.ListUsers:input_type -> gatehouse.admin.v1.ListUsersRequest
-	62, // 77: gatehouse.admin.v1.Admin.DeleteUser:input_type -> gatehouse.admin.v1.DeleteUserRequest
-	64, // 78: gatehouse.admin.v1.Admin.SetUserPassword:input_type -> gatehouse.admin.v1.SetUserPasswordRequest
-	66, // 79: gatehouse.admin.v1.Admin.RevokeUser:input_type -> gatehouse.admin.v1.RevokeUserRequest
-	68, // 80: gatehouse.admin.v1.Admin.RevokeClient:input_type -> gatehouse.admin.v1.RevokeClientRequest
-	71, // 81: gatehouse.admin.v1.Admin.ListKeys:input_type -> gatehouse.admin.v1.ListKeysRequest
-	73, // 82: gatehouse.admin.v1.Admin.RotateKeys:input_type -> gatehouse.admin.v1.RotateKeysRequest
-	75, // 83: gatehouse.admin.v1.Admin.PurgeKey:input_type -> gatehouse.admin.v1.PurgeKeyRequest
-	5,  // 84: gatehouse.admin.v1.Admin.CreateClient:output_type -> gatehouse.admin.v1.CreateClientResponse
-	11, // 85: gatehouse.admin.v1.Admin.ListClients:output_type -> gatehouse.admin.v1.ListClientsResponse
-	20, // 86: gatehouse.admin.v1.Admin.DeleteClient:output_type -> gatehouse.admin.v1.DeleteClientResponse
-	22, // 87: gatehouse.admin.v1.Admin.RotateClientSecret:output_type -> gatehouse.admin.v1.RotateClientSecretResponse
-	7,  // 88: gatehouse.admin.v1.Admin.GetClient:output_type -> gatehouse.admin.v1.GetClientResponse
-	9,  // 89: gatehouse.admin.v1.Admin.UpdateClient:output_type -> gatehouse.admin.v1.UpdateClientResponse
-	14, // 90: gatehouse.admin.v1.Admin.CreateRegistrationToken:output_type -> gatehouse.admin.v1.CreateRegistrationTokenResponse
-	16, // 91: gatehouse.admin.v1.Admin.ListRegistrationTokens:output_type -> gatehouse.admin.v1.ListRegistrationTokensResponse
-	18, // 92: gatehouse.admin.v1.Admin.DeleteRegistrationToken:output_type -> gatehouse.admin.v1.DeleteRegistrationTokenResponse
-	26, // 93: gatehouse.admin.v1.Admin.GetUser:output_type -> gatehouse.admin.v1.GetUserResponse
-	28, // 94: gatehouse.admin.v1.Admin.UpdateUser:output_type -> gatehouse.admin.v1.UpdateUserResponse
-	31, // 95: gatehouse.admin.v1.Admin.CreateGroup:output_type -> gatehouse.admin.v1.CreateGroupResponse
-	33, // 96: gatehouse.admin.v1.Admin.GetGroup:output_type -> gatehouse.admin.v1.GetGroupResponse
-	35, // 97: gatehouse.admin.v1.Admin.ListGroups:output_type -> gatehouse.admin.v1.ListGroupsResponse
-	37, // 98: gatehouse.admin.v1.Admin.UpdateGroup:output_type -> gatehouse.admin.v1.UpdateGroupResponse
-	39, // 99: gatehouse.admin.v1.Admin.DeleteGroup:output_type -> gatehouse.admin.v1.DeleteGroupResponse
-	42, // 100: gatehouse.admin.v1.Admin.ListSessions:output_type -> gatehouse.admin.v1.ListSessionsResponse
-	44, // 101: gatehouse.admin.v1.Admin.RevokeSession:output_type -> gatehouse.admin.v1.RevokeSessionResponse
-	47, // 102: gatehouse.admin.v1.Admin.ListConsents:output_type -> gatehouse.admin.v1.ListConsentsResponse
-	49, // 103: gatehouse.admin.v1.Admin.SetConsent:output_type -> gatehouse.admin.v1.SetConsentResponse
-	51, // 104: gatehouse.admin.v1.Admin.RevokeConsent:output_type -> gatehouse.admin.v1.RevokeConsentResponse
-	54, // 105: gatehouse.admin.v1.Admin.ListEvents:output_type -> gatehouse.admin.v1.ListEventsResponse
-	56, // 106: gatehouse.admin.v1.Admin.VerifyEvents:output_type -> gatehouse.admin.v1.VerifyEventsResponse
-	58, // 107: gatehouse.admin.v1.Admin.Backup:output_type -> gatehouse.admin.v1.BackupResponse
-	59, // 108: gatehouse.admin.v1.Admin.CreateUser:output_type -> gatehouse.admin.v1.CreateUserResponse
-	61, // 109: gatehouse.admin.v1.Admin.ListUsers:output_type -> gatehouse.admin.v1.ListUsersResponse
-	63, // 110: gatehouse.admin.v1.Admin.DeleteUser:output_type -> gatehouse.admin.v1.DeleteUserResponse
-	65, // 111: gatehouse.admin.v1.Admin.SetUserPassword:output_type -> gatehouse.admin.v1.SetUserPasswordResponse
-	67, // 112: gatehouse.admin.v1.Admin.RevokeUser:output_type -> gatehouse.admin.v1.RevokeUserResponse
-	69, // 113: gatehouse.admin.v1.Admin.RevokeClient:output_type -> gatehouse.admin.v1.RevokeClientResponse
-	72, // 114: gatehouse.admin.v1.Admin.ListKeys:output_type -> gatehouse.admin.v1.ListKeysResponse
-	74, // 115: gatehouse.admin.v1.Admin.RotateKeys:output_type -> gatehouse.admin.v1.RotateKeysResponse
-	76, // 116: gatehouse.admin.v1.Admin.PurgeKey:output_type -> gatehouse.admin.v1.PurgeKeyResponse
-	84, // [84:117] is the sub-list for method output_type
-	51, // [51:84] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	79, // 1: gatehouse.admin.v1.Client.created_at:type_name -> google.protobuf.Timestamp
+	80, // 2: gatehouse.admin.v1.Client.access_token_lifetime:type_name -> google.protobuf.Duration
+	77, // 3: gatehouse.admin.v1.Client.attributes:type_name -> gatehouse.admin.v1.Client.AttributesEntry
+	3,  // 4: gatehouse.admin.v1.Client.proof:type_name -> gatehouse.admin.v1.ClientProof
+	2,  // 5: gatehouse.admin.v1.CreateClientRequest.client:type_name -> gatehouse.admin.v1.Client
+	2,  // 6: gatehouse.admin.v1.CreateClientResponse.client:type_name -> gatehouse.admin.v1.Client
+	2,  // 7: gatehouse.admin.v1.GetClientResponse.client:type_name -> gatehouse.admin.v1.Client
+	2,  // 8: gatehouse.admin.v1.UpdateClientRequest.client:type_name -> gatehouse.admin.v1.Client
+	81, // 9: gatehouse.admin.v1.UpdateClientRequest.update_mask:type_name -> google.protobuf.FieldMask
+	2,  // 10: gatehouse.admin.v1.UpdateClientResponse.client:type_name -> gatehouse.admin.v1.Client
+	2,  // 11: gatehouse.admin.v1.ListClientsResponse.clients:type_name -> gatehouse.admin.v1.Client
+	79, // 12: gatehouse.admin.v1.RegistrationToken.created_at:type_name -> google.protobuf.Timestamp
+	79, // 13: gatehouse.admin.v1.RegistrationToken.expires_at:type_name -> google.protobuf.Timestamp
+	12, // 14: gatehouse.admin.v1.CreateRegistrationTokenRequest.token:type_name -> gatehouse.admin.v1.RegistrationToken
+	80, // 15: gatehouse.admin.v1.CreateRegistrationTokenRequest.lifetime:type_name -> google.protobuf.Duration
+	12, // 16: gatehouse.admin.v1.CreateRegistrationTokenResponse.token:type_name -> gatehouse.admin.v1.RegistrationToken
+	12, // 17: gatehouse.admin.v1.ListRegistrationTokensResponse.tokens:type_name -> gatehouse.admin.v1.RegistrationToken
+	79, // 18: gatehouse.admin.v1.User.created_at:type_name -> google.protobuf.Timestamp
+	45, // 19: gatehouse.admin.v1.User.consents:type_name -> gatehouse.admin.v1.Consent
+	78, // 20: gatehouse.admin.v1.User.attributes:type_name -> gatehouse.admin.v1.User.AttributesEntry
+	23, // 21: gatehouse.admin.v1.CreateUserRequest.user:type_name -> gatehouse.admin.v1.User
+	23, // 22: gatehouse.admin.v1.GetUserResponse.user:type_name -> gatehouse.admin.v1.User
+	23, // 23: gatehouse.admin.v1.UpdateUserRequest.user:type_name -> gatehouse.admin.v1.User
+	81, // 24: gatehouse.admin.v1.UpdateUserRequest.update_mask:type_name -> google.protobuf.FieldMask
+	23, // 25: gatehouse.admin.v1.UpdateUserResponse.user:type_name -> gatehouse.admin.v1.User
+	79, // 26: gatehouse.admin.v1.Group.created_at:type_name -> google.protobuf.Timestamp
+	29, // 27: gatehouse.admin.v1.CreateGroupRequest.group:type_name -> gatehouse.admin.v1.Group
+	29, // 28: gatehouse.admin.v1.CreateGroupResponse.group:type_name -> gatehouse.admin.v1.Group
+	29, // 29: gatehouse.admin.v1.GetGroupResponse.group:type_name -> gatehouse.admin.v1.Group
+	29, // 30: gatehouse.admin.v1.ListGroupsResponse.groups:type_name -> gatehouse.admin.v1.Group
+	29, // 31: gatehouse.admin.v1.UpdateGroupRequest.group:type_name -> gatehouse.admin.v1.Group
+	81, // 32: gatehouse.admin.v1.UpdateGroupRequest.update_mask:type_name -> google.protobuf.FieldMask
+	29, // 33: gatehouse.admin.v1.UpdateGroupResponse.group:type_name -> gatehouse.admin.v1.Group
+	79, // 34: gatehouse.admin.v1.Session.auth_time:type_name -> google.protobuf.Timestamp
+	79, // 35: gatehouse.admin.v1.Session.expires_at:type_name -> google.protobuf.Timestamp
+	40, // 36: gatehouse.admin.v1.ListSessionsResponse.sessions:type_name -> gatehouse.admin.v1.Session
+	79, // 37: gatehouse.admin.v1.Consent.given_at:type_name -> google.protobuf.Timestamp
+	45, // 38: gatehouse.admin.v1.ListConsentsResponse.consents:type_name -> gatehouse.admin.v1.Consent
+	79, // 39: gatehouse.admin.v1.Event.time:type_name -> google.protobuf.Timestamp
+	79, // 40: gatehouse.admin.v1.ListEventsRequest.since:type_name -> google.protobuf.Timestamp
+	79, // 41: gatehouse.admin.v1.ListEventsRequest.until:type_name -> google.protobuf.Timestamp
+	52, // 42: gatehouse.admin.v1.ListEventsResponse.events:type_name -> gatehouse.admin.v1.Event
+	23, // 43: gatehouse.admin.v1.CreateUserResponse.user:type_name -> gatehouse.admin.v1.User
+	23, // 44: gatehouse.admin.v1.ListUsersResponse.users:type_name -> gatehouse.admin.v1.User
+	1,  // 45: gatehouse.admin.v1.Key.state:type_name -> gatehouse.admin.v1.KeyState
+	79, // 46: gatehouse.admin.v1.Key.created_at:type_name -> google.protobuf.Timestamp
+	79, // 47: gatehouse.admin.v1.Key.active_at:type_name -> google.protobuf.Timestamp
+	79, // 48: gatehouse.admin.v1.Key.retired_at:type_name -> google.protobuf.Timestamp
+	79, // 49: gatehouse.admin.v1.Key.retires_at:type_name -> google.protobuf.Timestamp
+	79, // 50: gatehouse.admin.v1.Key.verifies_until:type_name -> google.protobuf.Timestamp
+	70, // 51: gatehouse.admin.v1.ListKeysResponse.keys:type_name -> gatehouse.admin.v1.Key
+	70, // 52: gatehouse.admin.v1.RotateKeysResponse.next:type_name -> gatehouse.admin.v1.Key
+	4,  // 53: gatehouse.admin.v1.Admin.CreateClient:input_type -> gatehouse.admin.v1.CreateClientRequest
+	10, // 54: gatehouse.admin.v1.Admin.ListClients:input_type -> gatehouse.admin.v1.ListClientsRequest
+	19, // 55: gatehouse.admin.v1.Admin.DeleteClient:input_type -> gatehouse.admin.v1.DeleteClientRequest
+	21, // 56: gatehouse.admin.v1.Admin.RotateClientSecret:input_type -> gatehouse.admin.v1.RotateClientSecretRequest
+	6,  // 57: gatehouse.admin.v1.Admin.GetClient:input_type -> gatehouse.admin.v1.GetClientRequest
+	8,  // 58: gatehouse.admin.v1.Admin.UpdateClient:input_type -> gatehouse.admin.v1.UpdateClientRequest
+	13, // 59: gatehouse.admin.v1.Admin.CreateRegistrationToken:input_type -> gatehouse.admin.v1.CreateRegistrationTokenRequest
+	15, // 60: gatehouse.admin.v1.Admin.ListRegistrationTokens:input_type -> gatehouse.admin.v1.ListRegistrationTokensRequest
+	17, // 61: gatehouse.admin.v1.Admin.DeleteRegistrationToken:input_type -> gatehouse.admin.v1.DeleteRegistrationTokenRequest
+	25, // 62: gatehouse.admin.v1.Admin.GetUser:input_type -> gatehouse.admin.v1.GetUserRequest
+	27, // 63: gatehouse.admin.v1.Admin.UpdateUser:input_type -> gatehouse.admin.v1.UpdateUserRequest
+	30, // 64: gatehouse.admin.v1.Admin.CreateGroup:input_type -> gatehouse.admin.v1.CreateGroupRequest
+	32, // 65: gatehouse.admin.v1.Admin.GetGroup:input_type -> gatehouse.admin.v1.GetGroupRequest
+	34, // 66: gatehouse.admin.v1.Admin.ListGroups:input_type -> gatehouse.admin.v1.ListGroupsRequest
+	36, // 67: gatehouse.admin.v1.Admin.UpdateGroup:input_type -> gatehouse.admin.v1.UpdateGroupRequest
+	38, // 68: gatehouse.admin.v1.Admin.DeleteGroup:input_type -> gatehouse.admin.v1.DeleteGroupRequest
+	41, // 69: gatehouse.admin.v1.Admin.ListSessions:input_type -> gatehouse.admin.v1.ListSessionsRequest
+	43, // 70: gatehouse.admin.v1.Admin.RevokeSession:input_type -> gatehouse.admin.v1.RevokeSessionRequest
+	46, // 71: gatehouse.admin.v1.Admin.ListConsents:input_type -> gatehouse.admin.v1.ListConsentsRequest
+	48, // 72: gatehouse.admin.v1.Admin.SetConsent:input_type -> gatehouse.admin.v1.SetConsentRequest
+	50, // 73: gatehouse.admin.v1.Admin.RevokeConsent:input_type -> gatehouse.admin.v1.RevokeConsentRequest
+	53, // 74: gatehouse.admin.v1.Admin.ListEvents:input_type -> gatehouse.admin.v1.ListEventsRequest
+	55, // 75: gatehouse.admin.v1.Admin.VerifyEvents:input_type -> gatehouse.admin.v1.VerifyEventsRequest
+	57, // 76: gatehouse.admin.v1.Admin.Backup:input_type -> gatehouse.admin.v1.BackupRequest
+	24, // 77: gatehouse.admin.v1.Admin.CreateUser:input_type -> gatehouse.admin.v1.CreateUserRequest
+	60, // 78: gatehouse.admin.v1.Admin.ListUsers:input_type -> gatehouse.admin.v1.ListUsersRequest
+	62, // 79: gatehouse.admin.v1.Admin.DeleteUser:input_type -> gatehouse.admin.v1.DeleteUserRequest
+	64, // 80: gatehouse.admin.v1.Admin.SetUserPassword:input_type -> gatehouse.admin.v1.SetUserPasswordRequest
+	66, // 81: gatehouse.admin.v1.Admin.RevokeUser:input_type -> gatehouse.admin.v1.RevokeUserRequest
+	68, // 82: gatehouse.admin.v1.Admin.RevokeClient:input_type -> gatehouse.admin.v1.RevokeClientRequest
+	71, // 83: gatehouse.admin.v1.Admin.ListKeys:input_type -> gatehouse.admin.v1.ListKeysRequest
+	73, // 84: gatehouse.admin.v1.Admin.RotateKeys:input_type -> gatehouse.admin.v1.RotateKeysRequest
+	75, // 85: gatehouse.admin.v1.Admin.PurgeKey:input_type -> gatehouse.admin.v1.PurgeKeyRequest
+	5,  // 86: gatehouse.admin.v1.Admin.CreateClient:output_type -> gatehouse.admin.v1.CreateClientResponse
+	11, // 87: gatehouse.admin.v1.Admin.ListClients:output_type -> gatehouse.admin.v1.ListClientsResponse
+	20, // 88: gatehouse.admin.v1.Admin.DeleteClient:output_type -> gatehouse.admin.v1.DeleteClientResponse
+	22, // 89: gatehouse.admin.v1.Admin.RotateClientSecret:output_type -> gatehouse.admin.v1.RotateClientSecretResponse
+	7,  // 90: gatehouse.admin.v1.Admin.GetClient:output_type -> gatehouse.admin.v1.GetClientResponse
+	9,  // 91: gatehouse.admin.v1.Admin.UpdateClient:output_type -> gatehouse.admin.v1.UpdateClientResponse
+	14, // 92: gatehouse.admin.v1.Admin.CreateRegistrationToken:output_type -> gatehouse.admin.v1.CreateRegistrationTokenResponse
+	16, // 93: gatehouse.admin.v1.Admin.ListRegistrationTokens:output_type -> gatehouse.admin.v1.ListRegistrationTokensResponse
+	18, // 94: gatehouse.admin.v1.Admin.DeleteRegistrationToken:output_type -> gatehouse.admin.v1.DeleteRegistrationTokenResponse
+	26, // 95: gatehouse.admin.v1.Admin.GetUser:output_type -> gatehouse.admin.v1.GetUserResponse
+	28, // 96: gatehouse.admin.v1.Admin.UpdateUser:output_type -> gatehouse.admin.v1.UpdateUserResponse
+	31, // 97: gatehouse.admin.v1.Admin.CreateGroup:output_type -> gatehouse.admin.v1.CreateGroupResponse
+	33, // 98: gatehouse.admin.v1.Admin.GetGroup:output_type -> gatehouse.admin.v1.GetGroupResponse
+	35, // 99: gatehouse.admin.v1.Admin.ListGroups:output_type -> gatehouse.admin.v1.ListGroupsResponse
+	37, // 100: gatehouse.admin.v1.Admin.UpdateGroup:output_type -> gatehouse.admin.v1.UpdateGroupResponse
+	39, // 101: gatehouse.admin.v1.Admin.DeleteGroup:output_type -> gatehouse.admin.v1.DeleteGroupResponse
+	42, // 102: gatehouse.admin.v1.Admin.ListSessions:output_type -> gatehouse.admin.v1.ListSessionsResponse
+	44, // 103: gatehouse.admin.v1.Admin.RevokeSession:output_type -> gatehouse.admin.v1.RevokeSessionResponse
+	47, // 104: gatehouse.admin.v1.Admin.ListConsents:output_type -> gatehouse.admin.v1.ListConsentsResponse
+	49, // 105: gatehouse.admin.v1.Admin.SetConsent:output_type -> gatehouse.admin.v1.SetConsentResponse
+	51, // 106: gatehouse.admin.v1.Admin.RevokeConsent:output_type -> gatehouse.admin.v1.RevokeConsentResponse
+	54, // 107: gatehouse.admin.v1.Admin.ListEvents:output_type -> gatehouse.admin.v1.ListEventsResponse
+	56, // 108: gatehouse.admin.v1.Admin.VerifyEvents:output_type -> gatehouse.admin.v1.VerifyEventsResponse
+	58, // 109: gatehouse.admin.v1.Admin.Backup:output_type -> gatehouse.admin.v1.BackupResponse
+	59, // 110: gatehouse.admin.v1.Admin.CreateUser:output_type -> gatehouse.admin.v1.CreateUserResponse
+	61, // 111: gatehouse.admin.v1.Admin.ListUsers:output_type -> gatehouse.admin.v1.ListUsersResponse
+	63, // 112: gatehouse.admin.v1.Admin.DeleteUser:output_type -> gatehouse.admin.v1.DeleteUserResponse
+	65, // 113: gatehouse.admin.v1.Admin.SetUserPassword:output_type -> gatehouse.admin.v1.SetUserPasswordResponse
+	67, // 114: gatehouse.admin.v1.Admin.RevokeUser:output_type -> gatehouse.admin.v1.RevokeUserResponse
+	69, // 115: gatehouse.admin.v1.Admin.RevokeClient:output_type -> gatehouse.admin.v1.RevokeClientResponse
+	72, // 116: gatehouse.admin.v1.Admin.ListKeys:output_type -> gatehouse.admin.v1.ListKeysResponse
+	74, // 117: gatehouse.admin.v1.Admin.RotateKeys:output_type -> gatehouse.admin.v1.RotateKeysResponse
+	76, // 118: gatehouse.admin.v1.Admin.PurgeKey:output_type -> gatehouse.admin.v1.PurgeKeyResponse
+	86, // [86:119] is the sub-list for method output_type
+	53, // [53:86] is the sub-list for method input_type
+	53, // [53:53] is the sub-list for extension type_name
+	53, // [53:53] is the sub-list for extension extendee
+	0,  // [0:53] is the sub-list for field type_name
 }
 
 func init() { file_gatehouse_admin_v1_admin_proto_init() }
@@ -4907,7 +4941,7 @@ func file_gatehouse_admin_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gatehouse_admin_v1_admin_proto_rawDesc), len(file_gatehouse_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   75,
+			NumMessages:   77,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
