@@ -24,6 +24,10 @@ const (
 	maxSecret = 128
 )
 
+// alive lets whoever watches trust look now and then whether the connection
+// still is: without it gRPC takes more than a look in five minutes for abuse.
+var alive = grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true})
+
 func (s *Server) enrolmentServer() *grpc.Server {
 	server := grpc.NewServer(
 		grpc.Creds(s.own.credentials()),
@@ -32,7 +36,7 @@ func (s *Server) enrolmentServer() *grpc.Server {
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxHeaderListSize(16<<10),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: time.Minute, Time: 30 * time.Second, Timeout: 10 * time.Second}),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
+		alive,
 	)
 	workloadv1.RegisterEnrolmentServer(server, &enrolment{Server: s})
 	s.RegisterTrust(server, "")

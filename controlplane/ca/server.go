@@ -125,7 +125,7 @@ func (s *Server) Run(ctx context.Context) error {
 // adminServer is for who may read the data folder: the mode of the socket says
 // so. It takes its callers for the authorizer, the one part that publishes.
 func (s *Server) adminServer() *grpc.Server {
-	server := grpc.NewServer()
+	server := grpc.NewServer(alive)
 	workloadv1.RegisterWorkloadsServer(server, administration{Server: s})
 	s.RegisterTrust(server, envoy.AuthzIdentity(s.config.TrustDomain))
 	return server
