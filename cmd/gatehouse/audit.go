@@ -4,11 +4,14 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	adminv1 "gatehouse.dev/gatehouse/proto/gatehouse/admin/v1"
@@ -38,7 +41,13 @@ them (user). Times are a duration back from now (24h) or RFC 3339.` + howAdminis
 			if query.Until, err = moment("--until", until); err != nil {
 				return err
 			}
+			if r := query.GetResult(); r != "" && !slices.Contains(results, r) {
+				return usage(fmt.Sprintf("--result %q is none: write %s", r, strings.Join(results, ", ")))
+			}
 			return p.administer(cmd, func(ctx context.Context, admin adminv1.AdminClient) error {
+				if err := subjectByLogin(ctx, admin, query); err != nil {
+					return err
+				}
 				return showEvents(ctx, cmd, admin, query, out, follow)
 			})
 		},
@@ -46,13 +55,31 @@ them (user). Times are a duration back from now (24h) or RFC 3339.` + howAdminis
 	f := c.Flags()
 	f.StringVar(&since, "since", "", "from when on")
 	f.StringVar(&until, "until", "", "until when")
-	f.StringVar(&query.Subject, "subject", "", "only what concerns the user with this id (gatehouse user show)")
+	f.StringVar(&query.Subject, "subject", "", "only what concerns this user, by login or, where the user is gone, by id")
 	f.StringVar(&query.Client, "client", "", "only what concerns this client")
 	f.StringVar(&query.Event, "event", "", "only this event, or family of events")
 	f.StringVar(&query.Result, "result", "", "only success, failure or throttled")
 	f.BoolVar(&follow, "follow", false, "go on with what comes")
 	c.AddCommand(newAuditVerify(p))
 	return c
+}
+
+var results = []string{"success", "failure", "throttled"}
+
+// subjectByLogin puts the id of a user into a query that names the login.
+func subjectByLogin(ctx context.Context, admin adminv1.AdminClient, query *adminv1.ListEventsRequest) error {
+	if query.GetSubject() == "" {
+		return nil
+	}
+	found, err := admin.GetUser(ctx, &adminv1.GetUserRequest{Login: query.GetSubject()})
+	switch status.Code(err) {
+	case codes.OK:
+		query.Subject = found.GetUser().GetId()
+	case codes.NotFound, codes.InvalidArgument: // an id, of somebody who may be gone
+	default:
+		return err
+	}
+	return nil
 }
 
 // moment reads a time as people type it; empty: none.
@@ -71,7 +98,7 @@ func moment(flag, typed string) (*timestamppb.Timestamp, error) {
 }
 
 func showEvents(ctx context.Context, cmd *cobra.Command, admin adminv1.AdminClient, query *adminv1.ListEventsRequest, out *output, follow bool) error {
-	for {
+	for any := false; ; {
 		answer, err := admin.ListEvents(ctx, query)
 		if err != nil {
 			return err
@@ -81,11 +108,15 @@ func showEvents(ctx context.Context, cmd *cobra.Command, admin adminv1.AdminClie
 				return err
 			}
 		}
+		any = any || len(answer.GetEvents()) > 0
 		query.After = answer.GetNext()
 		if answer.GetMore() {
 			continue
 		}
 		if !follow {
+			if !any {
+				fmt.Fprintln(cmd.ErrOrStderr(), "There is no such record.")
+			}
 			return nil
 		}
 		select {
