@@ -25,8 +25,18 @@ const (
 	eventHead = len(store.Hash{}) + 8
 )
 
-// anchorKey is the last record that was swept: sequence, seal.
-var anchorKey = []byte("audit_anchor")
+// The ends of the log are marked: a record that was cut off there leaves no gap.
+// A mark is sequence, seal, and a MAC over both.
+var (
+	// anchorKey is the last record that was swept, endKey the last of all.
+	anchorKey = []byte("audit_anchor")
+	endKey    = []byte("audit_end")
+)
+
+const (
+	markSwept = "gatehouse audit log swept up to\x00"
+	markEnd   = "gatehouse audit log ends at\x00"
+)
 
 // audit appends an event. The origin is the operation's, the time the
 // transaction's, unless the event has its own.
@@ -58,7 +68,10 @@ func (t *txn) audit(e store.Event) error {
 	seal := t.seal(last.Seal, e.Sequence, body)
 	// Records only ever come at the end: pages can be filled.
 	t.Bucket(auditLog).FillPercent = 0.95
-	return t.put(auditLog, sequenceKey(e.Sequence), append(seal[:], body...))
+	return errors.Join(
+		t.put(auditLog, sequenceKey(e.Sequence), append(seal[:], body...)),
+		t.put(meta, endKey, t.marked(markEnd, store.EventHead{Sequence: e.Sequence, Seal: seal})),
+	)
 }
 
 // seal covers a record and, through the seal before, all that came earlier.
@@ -69,6 +82,36 @@ func (t *txn) seal(before store.Hash, sequence uint64, body []byte) (s store.Has
 	mac.Write(body)
 	mac.Sum(s[:0])
 	return s
+}
+
+// marked is a place in the log as nobody without the key can write it.
+func (t *txn) marked(kind string, h store.EventHead) []byte {
+	place := append(sequenceKey(h.Sequence), h.Seal[:]...)
+	mac := hmac.New(sha256.New, t.auditKey)
+	mac.Write([]byte(kind))
+	mac.Write(place)
+	return mac.Sum(place)
+}
+
+// isMarked tells whether a place in the log is the one under a key.
+func (t *txn) isMarked(key []byte, kind string, h store.EventHead) bool {
+	return hmac.Equal(t.Bucket(meta).Get(key), t.marked(kind, h))
+}
+
+// sealEnds marks both ends as they are.
+func (t *txn) sealEnds() error {
+	last, err := t.lastEvent()
+	if err != nil {
+		return err
+	}
+	anchor, err := t.anchor()
+	if err != nil {
+		return err
+	}
+	if anchor.Sequence > 0 {
+		err = t.put(meta, anchorKey, t.marked(markSwept, anchor))
+	}
+	return errors.Join(err, t.put(meta, endKey, t.marked(markEnd, last)))
 }
 
 // lastEvent is the end of the log; where all was swept, the last that was.
@@ -187,6 +230,9 @@ func (t *txn) verifyEvents(after store.EventHead, limit int) (store.EventHead, b
 	if err != nil {
 		return after, false, err
 	}
+	if anchor.Sequence > 0 && !t.isMarked(anchorKey, markSwept, anchor) {
+		return after, false, fmt.Errorf("%w: the mark of what was swept, up to record %d, does not hold", store.ErrTampered, anchor.Sequence)
+	}
 	if anchor.Sequence > after.Sequence { // swept meanwhile, or from the start
 		after = anchor
 	}
@@ -212,27 +258,36 @@ func (t *txn) verifyEvents(after store.EventHead, limit int) (store.EventHead, b
 	if end := t.Bucket(auditLog).Sequence(); end != after.Sequence {
 		return after, false, fmt.Errorf("%w: %d records were written, the last that is there is %d", store.ErrTampered, end, after.Sequence)
 	}
+	if !t.isMarked(endKey, markEnd, after) {
+		return after, false, fmt.Errorf("%w: record %d is not the last that was written", store.ErrTampered, after.Sequence)
+	}
 	return after, false, nil
 }
 
 // trimAudit forgets at most limit of the oldest records, once they are older
-// than the retention, and keeps the seal that the rest hangs on.
+// than the retention, and marks the one that the rest hangs on. A log that was
+// cut off in front stays as it is, for VerifyEvents to tell.
 func (t *txn) trimAudit(limit int) (removed int, err error) {
+	if swept, err := t.anchor(); err != nil || swept.Sequence > 0 && !t.isMarked(anchorKey, markSwept, swept) {
+		return 0, err
+	}
 	oldest := t.now.Add(-t.auditRetention).Unix()
-	var anchor []byte
+	var last store.EventHead
 	var due [][]byte
 	cursor := t.Bucket(auditLog).Cursor()
 	for key, value := cursor.First(); key != nil && len(due) < limit && len(value) >= eventHead && writtenAt(value) < oldest; key, value = cursor.Next() {
 		due = append(due, bytes.Clone(key))
-		anchor = append(bytes.Clone(key), value[:len(store.Hash{})]...)
+		if last, err = headOf(key, value); err != nil {
+			return 0, err
+		}
 	}
 	for _, key := range due {
 		if err := t.delete(auditLog, key); err != nil {
 			return 0, err
 		}
 	}
-	if anchor == nil {
+	if len(due) == 0 {
 		return 0, nil
 	}
-	return len(due), t.put(meta, anchorKey, anchor)
+	return len(due), t.put(meta, anchorKey, t.marked(markSwept, last))
 }

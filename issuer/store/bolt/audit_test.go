@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -37,6 +38,26 @@ func TestTamperingShows(t *testing.T) {
 		"the end removed": {func(tx *bbolt.Tx) error {
 			return errors.Join(tx.Bucket(auditLog).Delete(sequenceKey(4)), tx.Bucket(auditLog).Delete(sequenceKey(5)))
 		}, "the last that is there is 3"},
+		"the end removed, and the count": {func(tx *bbolt.Tx) error {
+			bucket := tx.Bucket(auditLog)
+			return errors.Join(bucket.Delete(sequenceKey(5)), bucket.SetSequence(4))
+		}, "record 4 is not the last"},
+		"all removed, and the count": {func(tx *bbolt.Tx) error {
+			return errors.Join(tx.DeleteBucket(auditLog), addBuckets(tx, [][]byte{auditLog}))
+		}, "record 0 is not the last"},
+		"all traces removed": {func(tx *bbolt.Tx) error {
+			return errors.Join(tx.DeleteBucket(auditLog), addBuckets(tx, [][]byte{auditLog}), tx.Bucket(meta).Delete(endKey))
+		}, "record 0 is not the last"},
+		"the beginning removed, as if it had been swept": {func(tx *bbolt.Tx) error {
+			bucket := tx.Bucket(auditLog)
+			seal := bytes.Clone(bucket.Get(sequenceKey(2))[:len(store.Hash{})])
+			return errors.Join(bucket.Delete(sequenceKey(1)), bucket.Delete(sequenceKey(2)), tx.Bucket(meta).Put(anchorKey, append(sequenceKey(2), seal...)))
+		}, "the mark of what was swept"},
+		"the same, marked without the key": {func(tx *bbolt.Tx) error {
+			bucket, without := tx.Bucket(auditLog), &txn{Tx: tx}
+			last, _ := headOf(sequenceKey(2), bucket.Get(sequenceKey(2)))
+			return errors.Join(bucket.Delete(sequenceKey(1)), bucket.Delete(sequenceKey(2)), tx.Bucket(meta).Put(anchorKey, without.marked(markSwept, last)))
+		}, "the mark of what was swept"},
 		"the beginning removed": {func(tx *bbolt.Tx) error { return tx.Bucket(auditLog).Delete(sequenceKey(1)) }, "record 1 is missing"},
 		"sealed without the key": {func(tx *bbolt.Tx) error {
 			without := &txn{Tx: tx}
@@ -65,6 +86,45 @@ func TestTamperingShows(t *testing.T) {
 		}
 	}
 }
+
+// What was cut off in front is not covered up by the next sweep.
+func TestSweepsDoNotCoverUp(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	db := openAt(t, filepath.Join(t.TempDir(), "issuer.db"), Options{AuditKey: []byte("key"), Now: func() time.Time { return now }, AuditRetention: time.Hour})
+	verify := func() error { return second(db.VerifyEvents(t.Context(), store.EventHead{}, 100)) }
+	record := func() {
+		for range 5 {
+			if err := db.RecordEvents(t.Context(), []store.Event{{Name: "login"}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	sweep := func() {
+		now = now.Add(2 * time.Hour)
+		record()
+		if _, _, err := db.Sweep(t.Context(), 100); err != nil {
+			t.Fatal(err)
+		}
+	}
+	record()
+	sweep()
+	if err := verify(); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.bolt.Update(func(tx *bbolt.Tx) error {
+		bucket := tx.Bucket(auditLog)
+		seal := bytes.Clone(bucket.Get(sequenceKey(7))[:len(store.Hash{})])
+		return errors.Join(bucket.Delete(sequenceKey(6)), bucket.Delete(sequenceKey(7)), tx.Bucket(meta).Put(anchorKey, append(sequenceKey(7), seal...)))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	sweep()
+	if err := verify(); !errors.Is(err, store.ErrTampered) {
+		t.Errorf("after the next sweep: %v", err)
+	}
+}
+
+func second[T, U any](_ T, _ U, err error) error { return err }
 
 // A query looks at so many records only, and goes on where it stopped.
 func TestQueriesAreBounded(t *testing.T) {

@@ -120,7 +120,7 @@ func prepare(file *bbolt.DB, path string, o Options) (*DB, error) {
 		db.auditRetention = DefaultAuditRetention
 	}
 	db.committer.run = db.runGroup
-	if err := migrate(file); err != nil {
+	if err := migrate(file, o.AuditKey); err != nil {
 		return nil, err
 	}
 	var err error
@@ -140,9 +140,9 @@ func prepare(file *bbolt.DB, path string, o Options) (*DB, error) {
 
 // migrations lead from one schema version to the next: the first makes an
 // empty file version 1. A landed one never changes.
-var migrations = []func(*bbolt.Tx) error{createV1, addV2, addV3, addV4, addV5}
+var migrations = []func(*bbolt.Tx) error{createV1, addV2, addV3, addV4, addV5, addV6}
 
-func migrate(file *bbolt.DB) error {
+func migrate(file *bbolt.DB, auditKey []byte) error {
 	return file.Update(func(tx *bbolt.Tx) error {
 		version, err := schemaOf(tx)
 		if err != nil {
@@ -152,7 +152,11 @@ func migrate(file *bbolt.DB) error {
 			return fmt.Errorf("%w: its schema is %d, this program knows up to %d: upgrade gatehouse", store.ErrNewerSchema, version, len(migrations))
 		}
 		for ; version < uint64(len(migrations)); version++ {
-			if err := migrations[version](tx); err != nil {
+			err := migrations[version](tx)
+			if version+1 == sealedEnds {
+				err = errors.Join(err, (&txn{Tx: tx, auditKey: auditKey}).sealEnds())
+			}
+			if err != nil {
 				return fmt.Errorf("migrating from schema %d: %w", version, err)
 			}
 		}
@@ -183,6 +187,12 @@ func addV2(tx *bbolt.Tx) error { return addBuckets(tx, bucketsV2) }
 func addV5(tx *bbolt.Tx) error { return addBuckets(tx, bucketsV5) }
 
 func addV3(tx *bbolt.Tx) error { return addBuckets(tx, bucketsV3) }
+
+// sealedEnds is the schema in which both ends of the audit log are sealed, which
+// takes its key.
+const sealedEnds = 6
+
+func addV6(*bbolt.Tx) error { return nil }
 
 func addBuckets(tx *bbolt.Tx, names [][]byte) error {
 	for _, name := range names {

@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"path/filepath"
@@ -57,5 +58,40 @@ func TestFirstSchemaIsMigrated(t *testing.T) {
 	}
 	if head, _, err := db.VerifyEvents(t.Context(), store.EventHead{}, 10); err != nil || head.Sequence != 1 {
 		t.Errorf("the audit log: %v, %v", head, err)
+	}
+}
+
+// A log from before its ends were marked is taken over as it is.
+func TestEndsOfAnOlderAuditLogAreMarked(t *testing.T) {
+	path, now := filepath.Join(t.TempDir(), "issuer.db"), time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	options := Options{AuditKey: []byte("key"), AuditRetention: time.Hour, Now: func() time.Time { return now }}
+	db := openAt(t, path, options)
+	for range 3 {
+		if err := db.RecordEvents(t.Context(), []store.Event{{Name: "login"}}); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(50 * time.Minute)
+	}
+	if _, _, err := db.Sweep(t.Context(), 100); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(db.bolt.Update(func(tx *bbolt.Tx) error {
+		place := bytes.Clone(tx.Bucket(meta).Get(anchorKey)[:8+len(store.Hash{})])
+		return errors.Join(
+			tx.Bucket(meta).Put(schemaKey, []byte{0, 0, 0, 0, 0, 0, 0, sealedEnds - 1}),
+			tx.Bucket(meta).Put(anchorKey, place), tx.Bucket(meta).Delete(endKey),
+		)
+	}), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	db = openAt(t, path, options)
+	if head, _, err := db.VerifyEvents(t.Context(), store.EventHead{}, 10); err != nil || head.Sequence != 3 {
+		t.Errorf("%v, %v", head, err)
+	}
+	if err := db.bolt.Update(func(tx *bbolt.Tx) error { return tx.Bucket(meta).Delete(endKey) }); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := db.VerifyEvents(t.Context(), store.EventHead{}, 10); !errors.Is(err, store.ErrTampered) {
+		t.Errorf("without a mark: %v", err)
 	}
 }
