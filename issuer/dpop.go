@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"gatehouse.dev/gatehouse/issuer/budget"
 	"gatehouse.dev/gatehouse/token"
 )
 
@@ -16,8 +17,12 @@ const (
 	proofMaxAge = 2 * time.Minute
 	// nonceSpan is how long a nonce is given out; it is good for twice as long.
 	nonceSpan = time.Minute
-	// maxProofs bounds the proofs that are remembered: 4 MiB or so.
+	// maxProofs bounds the proofs that are remembered, of either kind: 4 MiB or
+	// so.
 	maxProofs = 1 << 16
+	// proofsOfAddress and proofEvery bound those of clients that anybody can be.
+	proofsOfAddress = 300
+	proofEvery      = 200 * time.Millisecond
 )
 
 // proofAlgorithms are what DPoP proofs may be signed with. RSA keys are left
@@ -28,17 +33,25 @@ var proofAlgorithms = []token.Algorithm{token.ES256, token.ES384, token.EdDSA}
 // a restart all are void, and with them every proof whose jti it had seen.
 type proofs struct {
 	nonces *token.Nonces
-	seen   *token.Replays
+	// seen are proofs of who proved more than a key, strangers the others: a key
+	// is made in no time, and one who makes many must not have requests refused
+	// for want of room.
+	seen, strangers *token.Replays
+	addresses       *budget.Buckets
 }
 
 func newProofs() *proofs {
 	key := make([]byte, 32)
 	rand.Read(key) // never fails (crypto/rand)
-	return &proofs{nonces: token.NewNonces(key, nonceSpan), seen: token.NewReplays(maxProofs)}
+	return &proofs{
+		nonces: token.NewNonces(key, nonceSpan), seen: token.NewReplays(maxProofs), strangers: token.NewReplays(maxProofs),
+		addresses: budget.New(proofsOfAddress, proofEvery),
+	}
 }
 
 // proofOf is the DPoP proof of a request, for an access token where it comes
-// with one; nil: the request has no proof (RFC 9449 §4.3, §8).
+// with one; nil: the request has no proof (RFC 9449 §4.3, §8). Once it is known
+// who sent it, spend makes it count once.
 func (s *server) proofOf(w http.ResponseWriter, r *http.Request, accessToken string) (*token.Proof, error) {
 	headers := r.Header["Dpop"]
 	if len(headers) == 0 {
@@ -58,10 +71,29 @@ func (s *server) proofOf(w http.ResponseWriter, r *http.Request, accessToken str
 	if !s.proofs.nonces.Good(proof.Nonce(), now) {
 		return nil, &failure{code: codeUseNonce, description: "the DPoP proof lacks a nonce of the DPoP-Nonce header"}
 	}
-	if err := s.proofs.seen.Use(now, proof.IssuedAt().Add(proofMaxAge), proof.Thumbprint(), proof.ID()); err != nil {
-		return nil, badProof(err)
-	}
 	return proof, nil
+}
+
+// spend remembers a proof, so that it counts once (RFC 9449 §11.1); nil is none.
+// known: its sender proved more than the key of it.
+func (s *server) spend(r *http.Request, proof *token.Proof, known bool) error {
+	if proof == nil {
+		return nil
+	}
+	now, memory := s.now(), s.proofs.seen
+	if !known {
+		if wait := s.proofs.addresses.Take(budget.KeyOf(callerOf(r.Context()).address), now); wait > 0 {
+			return &failure{code: codeTemporarilyUnavailable, description: "too many DPoP proofs are being sent", status: http.StatusTooManyRequests, retryAfter: wait}
+		}
+		memory = s.proofs.strangers
+	}
+	switch err := memory.Use(now, proof.IssuedAt().Add(proofMaxAge), proof.Thumbprint(), proof.ID()); {
+	case errors.Is(err, token.ErrReplaysFull):
+		return (&failure{code: codeTemporarilyUnavailable, description: "there were too many DPoP proofs of late", status: http.StatusServiceUnavailable, retryAfter: proofMaxAge}).because(err)
+	case err != nil:
+		return badProof(err)
+	}
+	return nil
 }
 
 // urlsOf are the URLs by which clients know a path.

@@ -210,3 +210,49 @@ func TestUserinfoWithProof(t *testing.T) {
 		})
 	}
 }
+
+// Whoever makes keys and proofs without end cannot have other clients' requests
+// refused for want of room to remember theirs.
+func TestStrangersDoNotFillWhatRemembersProofs(t *testing.T) {
+	s := newSite(t)
+	key := tokentest.NewKey("ES256")
+	nobody := url.Values{"grant_type": {grantRefreshToken}, "refresh_token": {"none"}, "client_id": {"spa"}}
+	refused, codes := 0, map[string]int{}
+	for range proofsOfAddress + 20 {
+		a := s.tokenWith(nobody, s.proof(key, "POST", pathToken, ""), from("192.0.2.1"))
+		codes[a.json(t)["error"].(string)]++
+		if refused += map[bool]int{true: 1}[a.StatusCode == 429]; a.StatusCode == 429 && a.Header.Get("Retry-After") == "" {
+			t.Fatal("no Retry-After")
+		}
+	}
+	if refused != 20 || codes[codeInvalidGrant] != proofsOfAddress {
+		t.Errorf("from one address: %v", codes)
+	}
+	s.oauthError(s.tokenWith(nobody, s.proof(key, "POST", pathToken, ""), from("192.0.2.2")), 400, codeInvalidGrant)
+	// Where there are many addresses, their room is full and that of others not.
+	s.server.proofs.strangers = token.NewReplays(2)
+	for range 2 {
+		s.oauthError(s.tokenWith(nobody, s.proof(key, "POST", pathToken, ""), from("192.0.2.2")), 400, codeInvalidGrant)
+	}
+	s.oauthError(s.tokenWith(nobody, s.proof(key, "POST", pathToken, ""), from("192.0.2.2")), 503, codeTemporarilyUnavailable)
+	if a := s.tokenWith(machineGrant, basic("machine", webSecret), s.proof(key, "POST", pathToken, ""), from("192.0.2.1")); a.StatusCode != 200 {
+		t.Errorf("a client that proves itself: %d %s", a.StatusCode, a.body)
+	}
+	// At userinfo a proof without a token of its key takes no room.
+	s.server.proofs.seen = token.NewReplays(2)
+	access, _ := s.tokenWith(redemption(s.code()), basic("web", webSecret)).json(t)["access_token"].(string)
+	for _, presented := range []string{"none", access} {
+		for range 3 {
+			a := s.request("GET", pathUserinfo, "", header("Authorization", "DPoP "+presented), s.proof(key, "GET", pathUserinfo, presented))
+			if a.StatusCode != 401 {
+				t.Errorf("userinfo: %d %s", a.StatusCode, a.body)
+			}
+		}
+	}
+	for range 2 {
+		if a := s.tokenWith(machineGrant, basic("machine", webSecret), s.proof(key, "POST", pathToken, "")); a.StatusCode != 200 {
+			t.Errorf("after userinfo: %d %s", a.StatusCode, a.body)
+		}
+	}
+	s.oauthError(s.tokenWith(machineGrant, basic("machine", webSecret), s.proof(key, "POST", pathToken, "")), 503, codeTemporarilyUnavailable)
+}

@@ -19,6 +19,9 @@ type holderKey struct{}
 func (s *server) holding(w http.ResponseWriter, r *http.Request, client store.Client) (context.Context, error) {
 	var held store.Holder
 	proof, err := s.proofOf(w, r, "")
+	if err == nil {
+		err = s.spend(r, proof, !anybodys(client))
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -46,6 +46,9 @@ func (s *server) push(w http.ResponseWriter, r *http.Request) error {
 		return fail(codeInvalidRequest, "request_uri cannot be pushed")
 	}
 	proof, err := s.proofOf(w, r, "")
+	if err == nil {
+		err = s.spend(r, proof, !anybodys(client))
+	}
 	if err != nil {
 		return err
 	}

@@ -9,13 +9,14 @@ import (
 	"strings"
 
 	"gatehouse.dev/gatehouse/issuer/store"
+	"gatehouse.dev/gatehouse/token"
 )
 
 // userinfo tells a client about the person whose access token it holds (OpenID
 // Connect Core §5.3). The token must be meant for it: audience issuer, scope
 // openid.
 func (s *server) userinfo(w http.ResponseWriter, r *http.Request) error {
-	ctx, compact, err := s.credentialOf(w, r)
+	ctx, compact, proof, err := s.credentialOf(w, r)
 	if err != nil {
 		return err
 	}
@@ -35,6 +36,9 @@ func (s *server) userinfo(w http.ResponseWriter, r *http.Request) error {
 			challenge: `Bearer realm="gatehouse", error="insufficient_scope", scope="openid"`,
 		}
 	}
+	if err := s.spend(r, proof, true); err != nil {
+		return unproven(err)
+	}
 	user, err := s.store.User(r.Context(), claims.Subject())
 	switch {
 	case errors.Is(err, store.ErrNotFound):
@@ -50,29 +54,31 @@ func (s *server) userinfo(w http.ResponseWriter, r *http.Request) error {
 // credentialOf is the token in the Authorization header, the only place it may
 // stand (RFC 9700 §4.3.2), and the request's context with what was proven: the
 // key of a DPoP proof, which has to come with the scheme DPoP and with no other
-// (RFC 9449 §7.1), and the connection's certificate.
-func (s *server) credentialOf(w http.ResponseWriter, r *http.Request) (context.Context, string, error) {
+// (RFC 9449 §7.1), and the connection's certificate. The proof is still to be
+// spent, once the token is known to be one of its key: whoever has none could
+// fill what remembers proofs.
+func (s *server) credentialOf(w http.ResponseWriter, r *http.Request) (context.Context, string, *token.Proof, error) {
 	headers := r.Header["Authorization"]
 	if len(headers) == 0 {
 		// Without credentials the challenge says no more than how to come
 		// again (RFC 6750 §3.1).
-		return nil, "", &failure{code: codeInvalidRequest, description: "the access token is missing", status: http.StatusUnauthorized, challenge: `Bearer realm="gatehouse"`}
+		return nil, "", nil, &failure{code: codeInvalidRequest, description: "the access token is missing", status: http.StatusUnauthorized, challenge: `Bearer realm="gatehouse"`}
 	}
 	scheme, compact, _ := strings.Cut(headers[0], " ")
 	held := store.Holder{CertificateThumbprint: s.certificateThumbprint(r)}
 	switch {
 	case len(headers) > 1 || compact == "":
 	case strings.EqualFold(scheme, "Bearer"):
-		return withHolder(r.Context(), held), compact, nil
+		return withHolder(r.Context(), held), compact, nil, nil
 	case strings.EqualFold(scheme, "DPoP"):
 		proof, err := s.proofOf(w, r, compact)
 		if err != nil || proof == nil {
-			return nil, "", unproven(err)
+			return nil, "", nil, unproven(err)
 		}
 		held.KeyThumbprint = proof.Thumbprint()
-		return withHolder(r.Context(), held), compact, nil
+		return withHolder(r.Context(), held), compact, proof, nil
 	}
-	return nil, "", badBearer(errors.New("the Authorization header holds no single Bearer or DPoP token"))
+	return nil, "", nil, badBearer(errors.New("the Authorization header holds no single Bearer or DPoP token"))
 }
 
 // unproven is a request without a good DPoP proof, as a resource answers it
@@ -82,7 +88,7 @@ func unproven(err error) error {
 		err = badProof(errors.New("the DPoP header is missing"))
 	}
 	f := failureOf(err)
-	if f.code == codeServerError {
+	if f.code == codeServerError || f.code == codeTemporarilyUnavailable {
 		return err
 	}
 	f.status, f.challenge = http.StatusUnauthorized, proofChallenge(f.code)
