@@ -24,7 +24,7 @@ const (
 	// maxClientSets bounds the key sets that are kept.
 	maxClientSets = 1000
 	// maxClientFetches bounds the fetches under way.
-	maxClientFetches = 8
+	maxClientFetches = 32
 )
 
 // clientKeys are the keys of clients. Those behind a jwks_uri are fetched when
@@ -45,10 +45,11 @@ type clientKeys struct {
 // clientSet is a key set behind a jwks_uri.
 type clientSet struct {
 	remote *token.Remote
-	// turn is held by whoever fetches.
-	turn    chan struct{}
-	triedAt time.Time
-	due     time.Time
+
+	mu           sync.Mutex
+	triedAt, due time.Time
+	// under is closed once the fetch under way has ended; nil: there is none.
+	under chan struct{}
 }
 
 func newClientKeys(internal bool, logger *slog.Logger, now func() time.Time) *clientKeys {
@@ -65,24 +66,37 @@ func (k *clientKeys) of(ctx context.Context, p store.ClientProof, kid string) (*
 	if err != nil {
 		return nil, err
 	}
-	select {
-	case set.turn <- struct{}{}:
-		defer func() { <-set.turn }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	switch under, mine := set.claim(kid, k.now()); {
+	case mine:
+		k.fetch(ctx, set)
+	case under != nil:
+		select {
+		case <-under:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
-	if !set.wants(kid, k.now()) {
-		return set.keys()
-	}
-	return k.fetch(ctx, set)
+	return set.keys()
 }
 
-// wants tells whether a set is to be fetched now.
-func (set *clientSet) wants(kid string, now time.Time) bool {
+// claim tells whether the set is to be fetched now, by the caller (mine), or
+// the caller has to wait for another who does it. Whoever names a key that is
+// known waits for nobody who names others.
+func (set *clientSet) claim(kid string, now time.Time) (under <-chan struct{}, mine bool) {
+	set.mu.Lock()
+	defer set.mu.Unlock()
 	keys := set.remote.Keys()
 	_, known := keys.Lookup(kid)
-	wanted := keys == nil || !now.Before(set.due) || kid != "" && !known
-	return wanted && (set.triedAt.IsZero() || now.Sub(set.triedAt) >= clientKeysPause)
+	switch {
+	case keys != nil && now.Before(set.due) && (kid == "" || known):
+		return nil, false
+	case set.under != nil:
+		return set.under, false
+	case !set.triedAt.IsZero() && now.Sub(set.triedAt) < clientKeysPause:
+		return nil, false
+	}
+	set.triedAt, set.under = now, make(chan struct{})
+	return set.under, true
 }
 
 func (set *clientSet) keys() (*token.KeySet, error) {
@@ -92,20 +106,26 @@ func (set *clientSet) keys() (*token.KeySet, error) {
 	return nil, errors.Join(errors.New("jwks_uri gave none"), set.remote.LastError())
 }
 
-func (k *clientKeys) fetch(ctx context.Context, set *clientSet) (*token.KeySet, error) {
+// fetch fetches a set that the caller has claimed, however soon the caller is
+// gone: else strangers who come and go would keep it from ever being fetched.
+// Where too many are under way, what is known has to do.
+func (k *clientKeys) fetch(ctx context.Context, set *clientSet) {
+	now, fresh, err := k.now(), time.Duration(0), errors.New("too many key sets are being fetched")
 	select {
 	case k.slots <- struct{}{}:
-		defer func() { <-k.slots }()
+		fresh, err = set.remote.Fetch(context.WithoutCancel(ctx))
+		<-k.slots
 	default:
-		return nil, errors.New("too many key sets are being fetched")
+		now = time.Time{} // not tried
 	}
-	now := k.now()
+	set.mu.Lock()
+	defer set.mu.Unlock()
 	set.triedAt = now
-	fresh, err := set.remote.Fetch(ctx)
 	if err == nil {
 		set.due = now.Add(min(fresh, clientKeysFresh))
 	}
-	return set.keys()
+	close(set.under)
+	set.under = nil
 }
 
 // set is the one behind a client's jwks_uri. When there are too many all are
@@ -131,7 +151,7 @@ func (k *clientKeys) set(p store.ClientProof) (*clientSet, error) {
 	if len(k.sets) >= maxClientSets {
 		clear(k.sets)
 	}
-	set := &clientSet{remote: remote, turn: make(chan struct{}, 1)}
+	set := &clientSet{remote: remote}
 	k.sets[name] = set
 	return set, nil
 }

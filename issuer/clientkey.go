@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"gatehouse.dev/gatehouse/issuer/store"
@@ -41,6 +42,9 @@ func (s *server) checkAssertion(ctx context.Context, client store.Client, a *tok
 		ClientID: client.ID, Audience: s.config.URL, Algorithms: algorithmsOf(client.Proof), Keys: keys, Skew: assertionSkew,
 	}, now); err != nil {
 		return badClient(fmt.Errorf("the assertion of client %q: %w", client.ID, err))
+	}
+	if wait := s.registration.assert(client, now); wait > 0 {
+		return &failure{code: codeTemporarilyUnavailable, description: "the client authenticates too often; try again later", status: http.StatusTooManyRequests, retryAfter: wait}
 	}
 	used := store.HashOf("client assertion\x00" + client.ID + "\x00" + a.ID())
 	switch err := s.store.UseOnce(ctx, used, a.ExpiresAt().Add(assertionSkew)); {

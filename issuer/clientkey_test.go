@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -221,5 +222,78 @@ func TestClientKeysAreBounded(t *testing.T) {
 	}
 	if len(k.sets) > maxClientSets {
 		t.Errorf("%d sets are kept", len(k.sets))
+	}
+}
+
+// Whoever names unknown keys and goes away before they are looked for does not
+// keep a client's keys from being fetched, nor from being used meanwhile.
+func TestStrangersDoNotHoldUpClientKeys(t *testing.T) {
+	s := newSite(t, func(c *Config) { c.InternalClientKeys = true })
+	key, stranger := tokentest.NewKey("ES256"), tokentest.NewKey("ES256")
+	begun, let := make(chan struct{}), make(chan struct{})
+	j := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		begun <- struct{}{}
+		<-let
+		w.Write(tokentest.JWKS(key))
+	}))
+	defer j.Close()
+	s.signingClient("signer", func(c *store.Client) { c.Proof.JWKS, c.Proof.JWKSURI = nil, j.URL+"/keys" })
+	client, err := s.server.store.Client(t.Context(), "signer")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keysOf := func(ctx context.Context, kid string) error {
+		return second(s.server.clientKeys.of(ctx, client.Proof, kid))
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	gone := make(chan error)
+	go func() { gone <- keysOf(ctx, stranger.ID()) }()
+	<-begun
+	leave()
+	let <- struct{}{}
+	if err := <-gone; err != nil {
+		t.Errorf("a fetch ended with who had caused it: %v", err)
+	}
+	if err := keysOf(t.Context(), key.ID()); err != nil {
+		t.Errorf("the keys that were fetched: %v", err)
+	}
+	s.clock.advance(clientKeysPause)
+	go func() { gone <- keysOf(t.Context(), stranger.ID()) }()
+	<-begun // and stays
+	if a := s.asserted(s.assertion(key, tokentest.ClientAssertion("signer", s.url, s.clock.now()))); a.StatusCode != 200 {
+		t.Errorf("meanwhile: %d %s", a.StatusCode, a.body)
+	}
+	let <- struct{}{}
+	if err := <-gone; err != nil {
+		t.Error(err)
+	}
+	// Where all places to fetch are taken, what is known has to do.
+	for range maxClientFetches {
+		s.server.clientKeys.slots <- struct{}{}
+	}
+	s.clock.advance(clientKeysFresh)
+	if err := keysOf(t.Context(), key.ID()); err != nil {
+		t.Errorf("with no place to fetch: %v", err)
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+// What clients that made themselves may have remembered is bounded.
+func TestSelfMadeClientsAssertSoOften(t *testing.T) {
+	s := newSite(t)
+	key := s.signingClient("dyn_x", func(c *store.Client) { c.Registration = &store.Registration{} })
+	ask := func() answer {
+		return s.asserted(s.assertion(key, tokentest.ClientAssertion("dyn_x", s.url, s.clock.now())))
+	}
+	for range assertionsOfClient {
+		if a := ask(); a.StatusCode != 200 {
+			t.Fatal(a.body)
+		}
+	}
+	s.oauthError(ask(), 429, codeTemporarilyUnavailable)
+	s.clock.advance(assertionEvery)
+	if a := ask(); a.StatusCode != 200 {
+		t.Errorf("after a while: %s", a.body)
 	}
 }

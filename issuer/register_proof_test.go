@@ -113,6 +113,7 @@ func TestProofRegistrationRefuses(t *testing.T) {
 		"keys of another algorithm":    by("jwks", jwks, "token_endpoint_auth_signing_alg", "RS256"),
 		"an algorithm that is none":    by("jwks", jwks, "token_endpoint_auth_signing_alg", "none"),
 		"keys on a foreign host":       by("jwks_uri", "https://evil.example/jwks"),
+		"keys behind a user's name":    by("jwks_uri", "https://u:p@app.example/jwks"),
 		"keys in clear":                by("jwks_uri", "http://app.example/jwks"),
 		"keys beside a secret":         robotWith("jwks", jwks),
 		"an address beside a secret":   robotWith("jwks_uri", "https://app.example/jwks"),

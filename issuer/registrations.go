@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"gatehouse.dev/gatehouse/issuer/budget"
+	"gatehouse.dev/gatehouse/issuer/store"
 )
 
 const (
@@ -19,12 +20,16 @@ const (
 	// recorded.
 	updatesOfClient = 20
 	updateEvery     = time.Minute
+	// assertionsOfClient bounds how often a client that made itself
+	// authenticates by an assertion: each is remembered.
+	assertionsOfClient = 60
+	assertionEvery     = time.Second
 )
 
 // registration takes care that neither open registration nor clients that
 // change themselves fill the disk.
 type registration struct {
-	addresses, updates *budget.Buckets
+	addresses, updates, assertions *budget.Buckets
 
 	mu    sync.Mutex
 	began time.Time
@@ -33,8 +38,9 @@ type registration struct {
 
 func newRegistration() *registration {
 	return &registration{
-		addresses: budget.New(registrationsOfAddress, registrationEvery),
-		updates:   budget.New(updatesOfClient, updateEvery),
+		addresses:  budget.New(registrationsOfAddress, registrationEvery),
+		updates:    budget.New(updatesOfClient, updateEvery),
+		assertions: budget.New(assertionsOfClient, assertionEvery),
 	}
 }
 
@@ -51,6 +57,15 @@ func (g *registration) admit(address string, now time.Time) bool {
 	}
 	g.count++
 	return g.count <= openRegistrations
+}
+
+// assert counts an assertion of a client that anybody can be; wait > 0 tells to
+// come again later.
+func (g *registration) assert(client store.Client, now time.Time) (wait time.Duration) {
+	if !anybodys(client) {
+		return 0
+	}
+	return g.assertions.Take(budget.KeyOf(client.ID), now)
 }
 
 // update counts a change of a client by itself; wait > 0 tells to come again

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -73,6 +74,12 @@ func checkProof(vs *conf.Violations, c store.Client) {
 	}
 }
 
+// isKeyURL tells whether a key set can be fetched from a URL.
+func isKeyURL(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.User == nil && u.Fragment == ""
+}
+
 // checkKeys wants one source of keys, with at least one that can be used.
 func checkKeys(vs *conf.Violations, p store.ClientProof) {
 	algorithms := make([]token.Algorithm, len(p.Algorithms))
@@ -86,8 +93,8 @@ func checkKeys(vs *conf.Violations, p store.ClientProof) {
 	switch {
 	case (len(p.JWKS) > 0) == (p.JWKSURI != ""):
 		vs.Add("proof.jwks", nil, "and jwks_uri are both there, or neither is", "give one of the two")
-	case p.JWKSURI != "" && !strings.HasPrefix(p.JWKSURI, "https://") && !strings.HasPrefix(p.JWKSURI, "http://"):
-		vs.Add("proof.jwks_uri", p.JWKSURI, "is no URL of a key set", "write https://HOST/PATH")
+	case p.JWKSURI != "" && !isKeyURL(p.JWKSURI):
+		vs.Add("proof.jwks_uri", p.JWKSURI, "is no URL of a key set", "write https://HOST/PATH, without user and fragment")
 	case len(p.JWKS) > 0:
 		if _, err := token.ParseKeySet(p.JWKS, algorithms); err != nil {
 			vs.Add("proof.jwks", nil, "cannot be used: "+err.Error(), "give a JWK Set of public keys, each with a kid")
