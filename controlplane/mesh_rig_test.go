@@ -1,10 +1,17 @@
 package controlplane
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"fmt"
 	"io"
 	"log/slog"
+	"math/big"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -96,6 +103,56 @@ func clientAs(t *testing.T, ids *identities, id string) *http.Client {
 	transport := &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: true}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport, Timeout: 20 * time.Second}
+}
+
+// signed is a client whose certificate has any names, under the right root.
+func (i *identities) signed(t *testing.T, uris, names []string) *http.Client {
+	t.Helper()
+	issuers, err := filepath.Glob(filepath.Join(i.dir, "ca", "intermediate*"))
+	if err != nil || len(issuers) != 1 {
+		t.Fatal(issuers, err)
+	}
+	issuer, err := tls.LoadX509KeyPair(issuers[0], issuers[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	template.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: alternatives(t, uris, names)}}
+	der, err := x509.CreateCertificate(rand.Reader, template, issuer.Leaf, key.Public(), issuer.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{
+		{Certificate: append([][]byte{der}, issuer.Certificate...), PrivateKey: key},
+	}}
+	transport := &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: true}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, Timeout: 20 * time.Second}
+}
+
+// alternatives are names as they are, for Go would write no such URI (RFC 5280
+// §4.2.1.6).
+func alternatives(t *testing.T, uris, names []string) []byte {
+	t.Helper()
+	var all []asn1.RawValue
+	for _, uri := range uris {
+		all = append(all, asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 6, Bytes: []byte(uri)})
+	}
+	for _, name := range names {
+		all = append(all, asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 2, Bytes: []byte(name)})
+	}
+	der, err := asn1.Marshal(all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
 }
 
 // fetch asks for a URL; a name is sent as the host.

@@ -77,6 +77,7 @@ func TestMesh(t *testing.T) {
 	t.Run("watched", func(t *testing.T) { testWatched(t, m) })
 	t.Run("gRPC", func(t *testing.T) { testGRPC(t, m) })
 	t.Run("around the edge", func(t *testing.T) { testAroundTheEdge(t, m) })
+	t.Run("near misses", func(t *testing.T) { testNearMisses(t, m) })
 	t.Run("around allow_from", func(t *testing.T) { testAroundAllowFrom(t, m) })
 	t.Run("public", func(t *testing.T) { testPublicThroughSidecar(t, m) })
 	t.Run("strips", func(t *testing.T) { testSidecarStrips(t, m) })
@@ -266,6 +267,55 @@ func testAroundTheEdge(t *testing.T, m *mesh) {
 	}
 	if status, _, err := fetch(t, client, "GET", "https://"+m.ordersIn+"/healthz"); err != nil || status != 200 || m.orders.last() == nil {
 		t.Errorf("the service's public route: %d %v", status, err)
+	}
+}
+
+// Certificates under the right root that our CA would not issue, and another
+// signer might: who nearly is a caller is nobody.
+func testNearMisses(t *testing.T, m *mesh) {
+	edge, other := envoy.EdgeIdentity(trustDomain), envoy.ServiceIdentity(trustDomain, "profile")
+	m.orders.last()
+	m.profile.last()
+	for name, row := range map[string]struct {
+		uris, names []string
+		want        int
+	}{
+		"the edge itself":        {uris: []string{edge}, want: 200},
+		"a trailing slash":       {uris: []string{edge + "/"}},
+		"capitals":               {uris: []string{"spiffe://gatehouse.local/gateway/Edge"}},
+		"a capital scheme":       {uris: []string{"SPIFFE://gatehouse.local/gateway/edge"}},
+		"a capital domain":       {uris: []string{"spiffe://Gatehouse.local/gateway/edge"}},
+		"percent-encoding":       {uris: []string{"spiffe://gatehouse.local/gateway/%65dge"}},
+		"an encoded slash":       {uris: []string{"spiffe://gatehouse.local/gateway%2fedge"}},
+		"a query":                {uris: []string{edge + "?x"}},
+		"a fragment":             {uris: []string{edge + "#x"}},
+		"a port":                 {uris: []string{"spiffe://gatehouse.local:443/gateway/edge"}},
+		"dots":                   {uris: []string{"spiffe://gatehouse.local/service/../gateway/edge"}},
+		"a list":                 {uris: []string{edge + "," + edge}},
+		"a semicolon":            {uris: []string{"spiffe://x/y;URI=" + edge}},
+		"the other first":        {uris: []string{other, edge}},
+		"the other last":         {uris: []string{edge, other}},
+		"twice":                  {uris: []string{edge, edge}},
+		"as a DNS name":          {names: []string{edge}},
+		"as a second DNS name":   {names: []string{"x", edge}},
+		"as a DNS name, another": {uris: []string{other}, names: []string{edge}},
+		"nobody":                 {},
+	} {
+		client := m.ids.signed(t, row.uris, row.names)
+		for _, path := range []string{"/orders/1", "/healthz"} {
+			status, _, err := fetch(t, client, "GET", "https://"+m.ordersIn+path, "Gatehouse-Assertion", assertionFor("orders"))
+			reached := m.orders.last() != nil
+			if row.want == 200 && (err != nil || status != 200 || !reached) {
+				t.Errorf("%s, %s: %d %v", name, path, status, err)
+			}
+			if row.want != 200 && (reached || err == nil && status != 403) {
+				t.Errorf("%s, %s: %d %v, the service is reached: %v", name, path, status, err, reached)
+			}
+		}
+		public, _, err := fetch(t, client, "GET", "https://"+m.profileIn+"/profile/public/x")
+		if reached := m.profile.last() != nil; reached != (row.want == 200) {
+			t.Errorf("%s, what is public for the edge: %d %v, the service is reached: %v", name, public, err, reached)
+		}
 	}
 }
 

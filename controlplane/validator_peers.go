@@ -1,12 +1,16 @@
 package controlplane
 
 import (
+	"strings"
+
+	matcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	rbacconfigv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	sslv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/common_inputs/ssl/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
-
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"gatehouse.dev/gatehouse/envoy"
@@ -56,17 +60,30 @@ func (w *walk) peers(settings map[string]*anypb.Any) {
 	w.exact(own.GetRbac())
 }
 
-// exact proves that peers are admitted by exact SPIFFE ids alone. Without rules
-// the filter would admit everybody.
+// exact proves that peers are admitted by an exact SPIFFE id, their only one,
+// alone. Without rules and matcher the filter would admit everybody.
 func (w *walk) exact(m *rbacv3.RBAC) {
-	if m.GetRules().GetAction() != rbacconfigv3.RBAC_ALLOW || m.GetRules() == nil || m.GetMatcher() != nil {
-		w.fault("admits peers by something else than a list")
+	tree := m.GetMatcher().GetMatcherTree()
+	switch {
+	case proto.Equal(m, denyAll()):
+		return
+	case m.GetRules() != nil || tree == nil || !tree.GetInput().GetTypedConfig().MessageIs(&sslv3.UriSanInput{}) || len(tree.GetExactMatchMap().GetMap()) == 0:
+		w.fault("admits peers by something else than a list of their one URI")
+	case actionOf(m.GetMatcher().GetOnNoMatch()) != rbacconfigv3.RBAC_DENY:
+		w.fault("admits peers that are not on its list")
 	}
-	for _, policy := range m.GetRules().GetPolicies() {
-		for _, principal := range policy.GetPrincipals() {
-			if trustDomainOf(principal.GetAuthenticated().GetPrincipalName().GetExact()) == "" {
-				w.fault("admits peers by something else than an exact SPIFFE id")
-			}
+	for id := range tree.GetExactMatchMap().GetMap() {
+		if trustDomainOf(id) == "" || strings.Contains(id, ",") {
+			w.fault("admits peers by something else than an exact SPIFFE id")
 		}
 	}
+}
+
+// actionOf is what a matcher does; one that does nothing is said to allow.
+func actionOf(m *matcherv3.Matcher_OnMatch) rbacconfigv3.RBAC_Action {
+	action := new(rbacconfigv3.Action)
+	if err := m.GetAction().GetTypedConfig().UnmarshalTo(action); m == nil || err != nil {
+		return rbacconfigv3.RBAC_ALLOW
+	}
+	return action.GetAction()
 }

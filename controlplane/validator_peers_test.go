@@ -4,13 +4,14 @@ import (
 	"strings"
 	"testing"
 
+	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	rbacconfigv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	sslv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/matching/common_inputs/ssl/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
-	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
@@ -33,14 +34,22 @@ func TestValidatorFindsStrangers(t *testing.T) {
 		"a judge that may be missing": {spoilInbound(func(m *hcmv3.HttpConnectionManager) { m.HttpFilters[0].IsOptional = true }), "refuse peers first"},
 		"a judge without rules":       {spoilInbound(func(m *hcmv3.HttpConnectionManager) { m.HttpFilters[0] = filter(peersFilter, &rbacv3.RBAC{}) }), "refuse peers first"},
 		"a judge that admits": {spoilInbound(func(m *hcmv3.HttpConnectionManager) {
-			m.HttpFilters[0] = filter(peersFilter, &rbacv3.RBAC{Rules: peers([]string{"spiffe://a/b"})})
+			m.HttpFilters[0] = filter(peersFilter, allowPeers([]string{"spiffe://a/b"}).GetRbac())
 		}), "refuse peers first"},
-		"no judge on a host":    {spoilPeers(&rbacv3.RBACPerRoute{}), "judge nobody"},
-		"peers that are denied": {spoilPeers(&rbacv3.RBACPerRoute{Rbac: &rbacv3.RBAC{Rules: &rbacconfigv3.RBAC{Action: rbacconfigv3.RBAC_DENY}}}), "than a list"},
-		"peers by a prefix": {spoilPeers(&rbacv3.RBACPerRoute{Rbac: &rbacv3.RBAC{Rules: anyPeer(&matcherv3.StringMatcher{
-			MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: "spiffe://gatehouse.local/"},
-		})}}), "exact SPIFFE id"},
-		"peers by no name": {spoilPeers(&rbacv3.RBACPerRoute{Rbac: &rbacv3.RBAC{Rules: anyPeer(nil)}}), "exact SPIFFE id"},
+		"no judge on a host":          {spoilPeers(&rbacv3.RBACPerRoute{}), "judge nobody"},
+		"peers that are denied":       {spoilPeers(&rbacv3.RBACPerRoute{Rbac: &rbacv3.RBAC{Rules: &rbacconfigv3.RBAC{Action: rbacconfigv3.RBAC_DENY}}}), "than a list"},
+		"peers by any of their names": {spoilPeers(&rbacv3.RBACPerRoute{Rbac: &rbacv3.RBAC{Rules: anyPeer()}}), "than a list"},
+		"peers by their DNS names": {spoilList(func(m *xdsmatcherv3.Matcher) {
+			m.GetMatcherTree().Input.TypedConfig = pack(&sslv3.DnsSanInput{})
+		}), "than a list"},
+		"peers by a prefix": {spoilList(func(m *xdsmatcherv3.Matcher) {
+			tree := m.GetMatcherTree()
+			tree.TreeType = &xdsmatcherv3.Matcher_MatcherTree_PrefixMatchMap{PrefixMatchMap: tree.GetExactMatchMap()}
+		}), "than a list"},
+		"peers on no list":              {spoilList(func(m *xdsmatcherv3.Matcher) { m.OnNoMatch = act("all", rbacconfigv3.RBAC_ALLOW) }), "not on its list"},
+		"peers that nothing is said of": {spoilList(func(m *xdsmatcherv3.Matcher) { m.OnNoMatch = nil }), "not on its list"},
+		"peers by no name":              {spoilPeers(allowPeers([]string{""})), "exact SPIFFE id"},
+		"peers by two names":            {spoilPeers(allowPeers([]string{"spiffe://a/b,spiffe://a/c"})), "exact SPIFFE id"},
 		"a route without a rule": {func(_ *testing.T, p parts) {
 			delete(inboundHost(p).Routes[2].TypedPerFilterConfig, extAuthz)
 		}, "neither a rule"},
@@ -74,10 +83,20 @@ func spoilPeers(own *rbacv3.RBACPerRoute) func(*testing.T, parts) {
 	}
 }
 
-func anyPeer(name *matcherv3.StringMatcher) *rbacconfigv3.RBAC {
-	rules := peers([]string{"spiffe://a/b"})
-	rules.Policies["peers"].Principals[0].GetAuthenticated().PrincipalName = name
-	return rules
+// anyPeer admits by Envoy's own principal, which any name of a certificate is.
+func anyPeer() *rbacconfigv3.RBAC {
+	return &rbacconfigv3.RBAC{Action: rbacconfigv3.RBAC_ALLOW, Policies: map[string]*rbacconfigv3.Policy{"peers": {
+		Permissions: []*rbacconfigv3.Permission{{Rule: &rbacconfigv3.Permission_Any{Any: true}}},
+		Principals: []*rbacconfigv3.Principal{{Identifier: &rbacconfigv3.Principal_Authenticated_{
+			Authenticated: &rbacconfigv3.Principal_Authenticated{PrincipalName: exactly("spiffe://a/b")},
+		}}},
+	}}}
+}
+
+func spoilList(spoil func(*xdsmatcherv3.Matcher)) func(*testing.T, parts) {
+	own := allowPeers([]string{"spiffe://a/b"})
+	spoil(own.GetRbac().GetMatcher())
+	return spoilPeers(own)
 }
 
 func spoilInbound(spoil func(*hcmv3.HttpConnectionManager)) func(*testing.T, parts) {
