@@ -49,7 +49,7 @@ func (in *Inputs) inboundListener(name string) *listenerv3.Listener {
 // and from the edge also what the edge lets through without one.
 func (in *Inputs) inboundRoutes(name string) *routev3.RouteConfiguration {
 	callers, own := in.callers(name), in.Gateway.Services[name].routes(name)
-	routes := []*routev3.Route{refuseAmbiguous()}
+	routes := refuseAmbiguous()
 	switch {
 	case len(callers) == 0: // nobody is let in, and no rule is for nobody
 	case len(own) > 0:

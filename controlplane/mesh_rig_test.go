@@ -1,6 +1,8 @@
 package controlplane
 
 import (
+	"bufio"
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -8,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -16,12 +19,16 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+
+	h2 "golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 
 	"gatehouse.dev/gatehouse/envoy"
 	"gatehouse.dev/gatehouse/internal/conf"
@@ -153,6 +160,75 @@ func alternatives(t *testing.T, uris, names []string) []byte {
 		t.Fatal(err)
 	}
 	return der
+}
+
+// asEdge is a connection with the edge's identity.
+func (m *mesh) asEdge(t *testing.T, address, protocol string) *tls.Conn {
+	t.Helper()
+	files := m.ids.of(t, "raw", envoy.EdgeIdentity(trustDomain))
+	pair, err := tls.LoadX509KeyPair(string(files.Certificate), string(files.Key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{pair}, NextProtos: []string{protocol}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	return conn
+}
+
+// frames sends one HTTP/2 request with these fields, and tells the status of the
+// answer; 0: the stream was reset, or the connection ended.
+func (m *mesh) frames(t *testing.T, conn *tls.Conn, fields []string) int {
+	t.Helper()
+	var block bytes.Buffer
+	encoder := hpack.NewEncoder(&block)
+	for i := 0; i < len(fields); i += 2 {
+		encoder.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]}) // to memory
+	}
+	framer := h2.NewFramer(conn, conn)
+	framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	_, err := io.WriteString(conn, h2.ClientPreface)
+	err = errors.Join(err, framer.WriteSettings(), framer.WriteHeaders(h2.HeadersFrameParam{
+		StreamID: 1, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: true,
+	}))
+	if err != nil {
+		t.Error(err)
+	}
+	for {
+		frame, err := framer.ReadFrame()
+		if err != nil {
+			return 0
+		}
+		switch frame := frame.(type) {
+		case *h2.MetaHeadersFrame:
+			status, err := strconv.Atoi(frame.PseudoValue("status"))
+			if err != nil {
+				t.Error(err)
+			}
+			return status
+		case *h2.RSTStreamFrame, *h2.GoAwayFrame:
+			return 0
+		}
+	}
+}
+
+// raw sends text as the edge, and tells the status of the first answer; 0: there
+// was none.
+func (m *mesh) raw(t *testing.T, address, text string) int {
+	t.Helper()
+	conn := m.asEdge(t, address, "http/1.1")
+	if _, err := io.WriteString(conn, text); err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		return 0
+	}
+	defer response.Body.Close()
+	return response.StatusCode
 }
 
 // fetch asks for a URL; a name is sent as the host.

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -81,6 +82,8 @@ func TestMesh(t *testing.T) {
 	t.Run("around allow_from", func(t *testing.T) { testAroundAllowFrom(t, m) })
 	t.Run("public", func(t *testing.T) { testPublicThroughSidecar(t, m) })
 	t.Run("strips", func(t *testing.T) { testSidecarStrips(t, m) })
+	t.Run("odd requests", func(t *testing.T) { testOddRequests(t, m) })
+	t.Run("odd frames", func(t *testing.T) { testOddFrames(t, m) })
 	t.Run("denied", func(t *testing.T) { testDenied(t, m) })
 }
 
@@ -400,6 +403,138 @@ func testSidecarStrips(t *testing.T, m *mesh) {
 	status, _, err := fetch(t, edge, "GET", "https://"+m.profileIn+"/profile/x", "x_gatehouse_subject", "forged", "Gatehouse-Assertion", assertionFor("profile"))
 	if err == nil || m.profile.last() != nil {
 		t.Errorf("underscores: %d", status)
+	}
+}
+
+// Requests as no decent client writes them, from the edge's own identity: what
+// two readers could take for two things is refused, and nothing of the gate's
+// names comes through.
+func testOddRequests(t *testing.T, m *mesh) {
+	m.orders.last()
+	m.profile.last()
+	assertion := "Gatehouse-Assertion: " + assertionFor("profile") + "\r\n"
+	for name, row := range map[string]struct {
+		request string
+		want    []int // 0: the connection is closed without an answer
+	}{
+		"as it should be":        {"GET /profile/x HTTP/1.1\r\nHost: profile\r\n" + assertion + "\r\n", []int{200}},
+		"two hosts":              {"GET /profile/x HTTP/1.1\r\nHost: profile\r\nHost: orders\r\n" + assertion + "\r\n", []int{400}},
+		"no host":                {"GET /profile/x HTTP/1.1\r\n" + assertion + "\r\n", []int{400}},
+		"HTTP/1.0":               {"GET /profile/x HTTP/1.0\r\n" + assertion + "\r\n", []int{400, 426}},
+		"absolute form":          {"GET http://orders/profile/x HTTP/1.1\r\nHost: profile\r\n\r\n", []int{400, 401}},
+		"another scheme":         {"GET file:///profile/x HTTP/1.1\r\nHost: profile\r\n\r\n", []int{400, 401, 404}},
+		"a path without a slash": {"GET profile/x HTTP/1.1\r\nHost: profile\r\n" + assertion + "\r\n", []int{400, 404}},
+		"no path":                {"GET  HTTP/1.1\r\nHost: profile\r\n" + assertion + "\r\n", []int{400}},
+		"CONNECT":                {"CONNECT profile:443 HTTP/1.1\r\nHost: profile:443\r\n" + assertion + "\r\n", []int{400, 403, 404}},
+		"CONNECT with a path":    {"CONNECT /profile/x HTTP/1.1\r\nHost: profile\r\n" + assertion + "\r\n", []int{400, 403, 404}},
+		"h2c":                    {"GET /profile/x HTTP/1.1\r\nHost: profile\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n" + assertion + "\r\n", []int{200, 403}},
+		"a WebSocket":            {"GET /profile/x HTTP/1.1\r\nHost: profile\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n" + assertion + "\r\n", []int{403}},
+		"a hop-by-hop assertion": {"GET /profile/x HTTP/1.1\r\nHost: profile\r\nConnection: gatehouse-assertion\r\n" + assertion + "\r\n", []int{200, 401, 400}},
+		"an underscore":          {"GET /profile/x HTTP/1.1\r\nHost: profile\r\nx_gatehouse_subject: forged\r\n" + assertion + "\r\n", []int{400}},
+		"a space in a name":      {"GET /profile/x HTTP/1.1\r\nHost: profile\r\nX-Gatehouse-Subject : forged\r\n" + assertion + "\r\n", []int{400}},
+		"a folded header":        {"GET /profile/x HTTP/1.1\r\nHost: profile\r\nX: y\r\n X-Gatehouse-Subject: forged\r\n" + assertion + "\r\n", []int{200, 400}},
+		"a bare line feed":       {"GET /profile/x HTTP/1.1\nHost: profile\nX-Gatehouse-Subject: forged\n\n", []int{400, 401}},
+		"a null":                 {"GET /profile/x HTTP/1.1\r\nHost: profile\r\nX: a\x00b\r\n" + assertion + "\r\n", []int{400}},
+		"two lengths":            {"POST /profile/x HTTP/1.1\r\nHost: profile\r\nContent-Length: 3\r\nContent-Length: 4\r\n" + assertion + "\r\nabcd", []int{400}},
+		"a length and chunks":    {"POST /profile/x HTTP/1.1\r\nHost: profile\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n" + assertion + "\r\n0\r\n\r\n", []int{400}},
+		"chunks twice":           {"POST /profile/x HTTP/1.1\r\nHost: profile\r\nTransfer-Encoding: chunked, chunked\r\n" + assertion + "\r\n0\r\n\r\n", []int{400, 501}},
+		"another encoding":       {"POST /profile/x HTTP/1.1\r\nHost: profile\r\nTransfer-Encoding: xchunked\r\n" + assertion + "\r\n0\r\n\r\n", []int{400, 501}},
+		"a pseudo-header":        {"GET /profile/x HTTP/1.1\r\nHost: profile\r\n:path: /orders/1\r\n" + assertion + "\r\n", []int{400}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := m.raw(t, m.profileIn, row.request)
+			if !slices.Contains(row.want, got) {
+				t.Errorf("answered %d, want one of %v", got, row.want)
+			}
+			heard := m.profile.last()
+			if (heard != nil) != (got == 200) {
+				t.Errorf("answered %d, and the service is reached: %v", got, heard != nil)
+			}
+			if heard == nil {
+				return
+			}
+			if heard.Host != "profile" || heard.URL.Path != "/profile/x" || heard.Header.Get("Upgrade") != "" {
+				t.Errorf("the service hears of %s %s: %v", heard.Host, heard.URL, heard.Header)
+			}
+			for header, values := range heard.Header {
+				if strings.Contains(strings.Join(values, " "), "forged") && strings.HasPrefix(strings.ToLower(header), "x-gatehouse") {
+					t.Errorf("%s arrives: %q", header, values)
+				}
+			}
+		})
+	}
+}
+
+// The same over HTTP/2, frame by frame (RFC 9113 §8.3).
+func testOddFrames(t *testing.T, m *mesh) {
+	m.profile.last()
+	plain := []string{":method", "GET", ":scheme", "https", ":authority", "profile", ":path", "/profile/x", "gatehouse-assertion", assertionFor("profile")}
+	with := func(more ...string) []string { return append(slices.Clone(plain), more...) }
+	without := func(name string, more ...string) []string {
+		at := slices.Index(plain, name)
+		return append(slices.Delete(slices.Clone(plain), at, at+2), more...)
+	}
+	instead := func(name, value string) []string {
+		fields := slices.Clone(plain)
+		fields[slices.Index(fields, name)+1] = value
+		return fields
+	}
+	var refused sync.WaitGroup
+	var taken [][]string
+	for name, row := range map[string]struct {
+		fields []string
+		want   []int // 0: the stream or the connection is reset
+	}{
+		"as it should be":         {plain, []int{200}},
+		"two authorities":         {append([]string{":authority", "orders"}, plain...), []int{0, 400}},
+		"another host":            {with("host", "orders"), []int{0, 200, 400}},
+		"a host alone, twice":     {without(":authority", "host", "profile", "host", "orders"), []int{0, 400}},
+		"a list of authorities":   {instead(":authority", "profile,orders"), []int{0, 400}},
+		"somebody's authority":    {instead(":authority", "user@profile"), []int{0, 400}},
+		"a path without a slash":  {instead(":path", "profile/x"), []int{0, 400, 404}},
+		"an absolute path":        {instead(":path", "https://orders/profile/x"), []int{0, 400, 404}},
+		"no path":                 {without(":path"), []int{0, 400}},
+		"an empty path":           {instead(":path", ""), []int{0, 400}},
+		"two paths":               {append([]string{":path", "/orders/1"}, plain...), []int{0, 400}},
+		"two methods":             {append([]string{":method", "POST"}, plain...), []int{0, 400}},
+		"CONNECT":                 {instead(":method", "CONNECT"), []int{0, 400, 403, 404}},
+		"extended CONNECT":        {append([]string{":protocol", "websocket"}, instead(":method", "CONNECT")...), []int{0, 400, 403, 404}},
+		"an unknown pseudo":       {append([]string{":x", "y"}, plain...), []int{0, 400}},
+		"a late pseudo":           {with(":path", "/orders/1"), []int{0, 400}},
+		"capitals":                {with("X-Gatehouse-Subject", "forged"), []int{0, 400}},
+		"an underscore":           {with("x_gatehouse_subject", "forged"), []int{0, 400}},
+		"te: trailers":            {with("te", "trailers"), []int{200}},
+		"te: gzip":                {with("te", "gzip"), []int{0, 200, 400}},
+		"a connection":            {with("connection", "gatehouse-assertion"), []int{0, 400}},
+		"an upgrade":              {with("upgrade", "websocket"), []int{0, 400}},
+		"chunks":                  {with("transfer-encoding", "chunked"), []int{0, 400}},
+		"a line feed in a value":  {with("x", "y\r\nx-gatehouse-subject: forged"), []int{0, 400}},
+		"a null in a value":       {with("x", "y\x00"), []int{0, 400}},
+		"a length that is no one": {with("content-length", "5"), []int{0, 400}},
+	} {
+		if !slices.Contains(row.want, 200) { // Envoy takes a second to close on one
+			conn := m.asEdge(t, m.profileIn, "h2")
+			refused.Go(func() {
+				if got := m.frames(t, conn, row.fields); !slices.Contains(row.want, got) {
+					t.Errorf("%s: answered %d, want one of %v", name, got, row.want)
+				}
+			})
+			continue
+		}
+		taken = append(taken, row.fields)
+	}
+	refused.Wait()
+	if heard := m.profile.last(); heard != nil {
+		t.Errorf("the service hears of %s %s: %v", heard.Host, heard.URL, heard.Header)
+	}
+	for _, fields := range taken {
+		got, heard := m.frames(t, m.asEdge(t, m.profileIn, "h2"), fields), m.profile.last()
+		if (heard != nil) != (got == 200) {
+			t.Errorf("%q is answered %d, and the service is reached: %v", fields, got, heard != nil)
+		}
+		if heard != nil && (heard.Host != "profile" || heard.URL.Path != "/profile/x" || heard.Header.Get(envoy.HeaderSubject) != "usr_1" || heard.Header.Get("Host") != "") {
+			t.Errorf("the service hears of %s %s: %v", heard.Host, heard.URL, heard.Header)
+		}
 	}
 }
 

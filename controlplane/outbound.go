@@ -32,7 +32,7 @@ func (in *Inputs) outboundRoutes(name string) *routev3.RouteConfiguration {
 	for _, target := range in.Gateway.callable(name) {
 		config.VirtualHosts = append(config.VirtualHosts, &routev3.VirtualHost{
 			Name: target, Domains: []string{target}, // without a port: the manager strips it
-			Routes: []*routev3.Route{refuseAmbiguous(), in.outboundRoute(name, target)},
+			Routes: append(refuseAmbiguous(), in.outboundRoute(name, target)),
 		})
 	}
 	config.VirtualHosts = append(config.VirtualHosts, &routev3.VirtualHost{

@@ -20,6 +20,7 @@ import (
 const (
 	gatehousePrefix = "gatehouse."
 	ambiguousRoute  = gatehousePrefix + "ambiguous-path"
+	hostsRoute      = gatehousePrefix + "ambiguous-host"
 	unknownRoute    = gatehousePrefix + "unknown"
 	redirectRoute   = gatehousePrefix + "redirect"
 	issuerRoute     = "issuer"
@@ -38,7 +39,8 @@ const ambiguous = `(?i).*(;|%3b).*`
 // configured routes, and 404 last, so that every request has a route and with
 // it a rule or none on purpose: ext_authz does not run where no route matches.
 func (in *Inputs) edgeRoutes() *routev3.RouteConfiguration {
-	routes := []*routev3.Route{refuseAmbiguous()}
+	routes := refuseAmbiguous()
+	first := len(routes)
 	if in.Gateway.hasIssuer() {
 		routes = append(routes, in.issuerRoutes()...)
 	}
@@ -46,7 +48,7 @@ func (in *Inputs) edgeRoutes() *routev3.RouteConfiguration {
 		routes = append(routes, in.route(&in.Gateway.Routes[i]))
 	}
 	routes = append(routes, refuse(unknownRoute, 404, "Not Found", everything()))
-	for _, refusing := range []*routev3.Route{routes[0], routes[len(routes)-1]} {
+	for _, refusing := range append(slices.Clone(routes[:first]), routes[len(routes)-1]) {
 		in.counted(refusing.TypedPerFilterConfig, nil)
 	}
 	return &routev3.RouteConfiguration{
@@ -58,10 +60,20 @@ func (in *Inputs) edgeRoutes() *routev3.RouteConfiguration {
 	}
 }
 
-func refuseAmbiguous() *routev3.Route {
-	return refuse(ambiguousRoute, 400, "Bad Request", &routev3.RouteMatch{
-		PathSpecifier: &routev3.RouteMatch_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: ambiguous}},
-	})
+// refuseAmbiguous are the routes in front of all others: a path that servers
+// read differently, and several Host headers (RFC 9112 §3.2), which Envoy joins
+// by commas and would hand on: servers take the first, or the last.
+func refuseAmbiguous() []*routev3.Route {
+	hosts := everything()
+	hosts.Headers = []*routev3.HeaderMatcher{{Name: ":authority", HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{
+		StringMatch: &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Contains{Contains: ","}},
+	}}}
+	return []*routev3.Route{
+		refuse(ambiguousRoute, 400, "Bad Request", &routev3.RouteMatch{
+			PathSpecifier: &routev3.RouteMatch_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: ambiguous}},
+		}),
+		refuse(hostsRoute, 400, "Bad Request", hosts),
+	}
 }
 
 // everywhere are the filter settings of all routes.

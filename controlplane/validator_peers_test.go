@@ -51,11 +51,11 @@ func TestValidatorFindsStrangers(t *testing.T) {
 		"peers by no name":              {spoilPeers(allowPeers([]string{""})), "exact SPIFFE id"},
 		"peers by two names":            {spoilPeers(allowPeers([]string{"spiffe://a/b,spiffe://a/c"})), "exact SPIFFE id"},
 		"a route without a rule": {func(_ *testing.T, p parts) {
-			delete(inboundHost(p).Routes[2].TypedPerFilterConfig, extAuthz)
+			delete(inboundHost(p).Routes[3].TypedPerFilterConfig, extAuthz)
 		}, "neither a rule"},
 		"an outbound route without a rule": {func(_ *testing.T, p parts) {
 			hosts := p[routeType][outboundListener].(*routev3.RouteConfiguration).VirtualHosts
-			delete(hosts[0].Routes[1].TypedPerFilterConfig, extAuthz)
+			delete(hosts[0].Routes[2].TypedPerFilterConfig, extAuthz)
 		}, "neither a rule"},
 		"the edge's key": {spoilInboundTLS(func(c *tlsv3.DownstreamTlsContext) {
 			c.CommonTlsContext.TlsCertificateSdsSecretConfigs = append(c.CommonTlsContext.TlsCertificateSdsSecretConfigs, &tlsv3.SdsSecretConfig{Name: edgeSecret, SdsConfig: viaADS()})
