@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -43,14 +42,22 @@ func (allowed originPolicy) apply(w http.ResponseWriter, r *http.Request, method
 
 // browserOrigins are the origins of the redirect URIs of public clients: those
 // are browser applications, and their scripts have to reach the token endpoint.
-// They are read again after a while, not per request, for anybody can ask.
+// They are gathered again where clients have changed, and then not at once, for
+// anybody can ask.
 type browserOrigins struct {
-	clients store.Clients
+	clients clientList
 	now     func() time.Time
 
-	mu      sync.Mutex
-	origins []string
-	readAt  time.Time
+	mu       sync.Mutex
+	origins  map[string]bool
+	revision uint64
+	lookedAt time.Time
+}
+
+// clientList are all clients.
+type clientList interface {
+	ListClients(ctx context.Context, after string, limit int) ([]store.Client, error)
+	ClientsRevision(ctx context.Context) (uint64, error)
 }
 
 // originsKept is how long a new public client may have to wait.
@@ -59,25 +66,37 @@ const originsKept = 2 * time.Second
 func (b *browserOrigins) allows(ctx context.Context, origin string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if now := b.now(); b.readAt.IsZero() || now.Sub(b.readAt) >= originsKept {
-		origins, err := b.read(ctx)
-		if err != nil {
+	if now := b.now(); b.lookedAt.IsZero() || now.Sub(b.lookedAt) >= originsKept {
+		if err := b.look(ctx); err != nil {
 			return false
 		}
-		b.origins, b.readAt = origins, now
+		b.lookedAt = now
 	}
-	return slices.Contains(b.origins, origin)
+	return b.origins[origin]
 }
 
-// read gathers the origins of all clients, so many at a time.
-func (b *browserOrigins) read(ctx context.Context) (origins []string, err error) {
+// look gathers the origins of all clients, so many at a time, unless none has
+// changed. The revision comes first: what changes meanwhile is seen the next
+// time.
+func (b *browserOrigins) look(ctx context.Context) error {
+	revision, err := b.clients.ClientsRevision(ctx)
+	if err != nil || b.origins != nil && revision == b.revision {
+		return err
+	}
 	const page = 500
+	origins := map[string]bool{}
 	for after := ""; ; {
 		clients, err := b.clients.ListClients(ctx, after, page)
-		if err != nil || len(clients) == 0 {
-			return origins, err
+		if err != nil {
+			return err
 		}
-		origins = append(origins, originsOf(clients)...)
+		if len(clients) == 0 {
+			b.origins, b.revision = origins, revision
+			return nil
+		}
+		for _, origin := range originsOf(clients) {
+			origins[origin] = true
+		}
 		after = clients[len(clients)-1].ID
 	}
 }

@@ -61,6 +61,8 @@ type Clients interface {
 	Client(ctx context.Context, id string) (Client, error)
 	// ListClients are at most limit clients with an id after this one, by id.
 	ListClients(ctx context.Context, after string, limit int) ([]Client, error)
+	// ClientsRevision is another one whenever a client has come, changed or gone.
+	ClientsRevision(ctx context.Context) (uint64, error)
 	// UpdateClient edits a client and returns it as it is now, or is
 	// ErrNotFound. edit may run more than once, so it only computes; its error
 	// changes nothing. Disabling revokes all that the client was issued. Id,

@@ -34,7 +34,25 @@ func (t *txn) createClient(c store.Client, event string) error {
 	// What a deleted client of that id still has out there was issued before
 	// now, or is dated into the future by its own not-before.
 	c.NotBefore = max(t.now.Unix()-1, t.notBefore(store.KindClient, c.ID))
-	return errors.Join(putRow(t, clients, key, c), t.audit(store.Event{Name: event, Client: c.ID}))
+	return errors.Join(putRow(t, clients, key, c), t.clientsChanged(), t.audit(store.Event{Name: event, Client: c.ID}))
+}
+
+// clientsChanged moves the revision on. It is the bucket's sequence, which
+// nothing else uses.
+func (t *txn) clientsChanged() error {
+	if _, err := t.Bucket(clients).NextSequence(); err != nil {
+		return fmt.Errorf("counting a change of clients: %w", err)
+	}
+	return nil
+}
+
+// ClientsRevision implements store.Clients.
+func (db *DB) ClientsRevision(ctx context.Context) (revision uint64, err error) {
+	err = db.read(ctx, func(t *txn) error {
+		revision = t.Bucket(clients).Sequence()
+		return nil
+	})
+	return revision, err
 }
 
 // Client implements store.Clients.
@@ -83,7 +101,7 @@ func (t *txn) updateClient(id string, edit func(*store.Client) error, event stri
 		}
 	}
 	return c, errors.Join(
-		putRow(t, clients, []byte(id), c),
+		putRow(t, clients, []byte(id), c), t.clientsChanged(),
 		t.audit(store.Event{Name: event, Client: id, Detail: changed(was, c)}),
 	)
 }
@@ -140,7 +158,7 @@ func (t *txn) deleteClient(id, event string) error {
 	if _, err := t.revokeAll(store.KindClient, id, c.NotBefore); err != nil {
 		return err
 	}
-	return errors.Join(t.delete(clients, []byte(id)), t.audit(store.Event{Name: event, Client: id}))
+	return errors.Join(t.delete(clients, []byte(id)), t.clientsChanged(), t.audit(store.Event{Name: event, Client: id}))
 }
 
 // about names what an error concerns.

@@ -46,6 +46,38 @@ func testClients(t *testing.T, e *env) {
 	if e.last() != 0 {
 		t.Error("something was revoked")
 	}
+	testClientsRevision(t, e)
+}
+
+// The revision tells whether the list has to be read again.
+func testClientsRevision(t *testing.T, e *env) {
+	revision := func() uint64 { return must[uint64](t)(e.ClientsRevision(e.ctx)) }
+	before := revision()
+	initial := store.RegistrationToken{ID: "rgt_x", Hash: store.HashOf("x"), UsesLeft: 1, ExpiresAt: e.clock.now().Add(time.Hour)}
+	e.ok(e.CreateRegistrationToken(e.ctx, initial))
+	e.ok(e.CreateUser(e.ctx, store.User{ID: "usr_x", Login: "x"}))
+	if revision() != before {
+		t.Error("it changed with something else")
+	}
+	registered := store.Client{ID: "registered", Type: store.Public, Registration: &store.Registration{Token: store.HashOf("m")}}
+	edit := func(c *store.Client) error { c.Name = "another"; return nil }
+	for _, change := range []struct {
+		name string
+		make func() error
+	}{
+		{"made", func() error { return e.CreateClient(e.ctx, store.Client{ID: "new", Type: store.Public}) }},
+		{"changed", func() error { return second(e.UpdateClient(e.ctx, "new", edit)) }},
+		{"deleted", func() error { return e.DeleteClient(e.ctx, "new") }},
+		{"registered", func() error { return e.RegisterClient(e.ctx, registered, initial.Hash) }},
+		{"registered anew", func() error { return second(e.UpdateRegistration(e.ctx, "registered", store.HashOf("m"), edit)) }},
+		{"unregistered", func() error { return e.DeleteRegistration(e.ctx, "registered", store.HashOf("m")) }},
+	} {
+		was := revision()
+		e.ok(change.make())
+		if revision() == was {
+			t.Errorf("it is the same after a client was %s", change.name)
+		}
+	}
 }
 
 func second[T any](_ T, err error) error { return err }
