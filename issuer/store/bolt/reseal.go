@@ -97,7 +97,8 @@ func (t *txn) reseal(r store.Resealing) error {
 }
 
 // beginEra seals records with another key from now on. Keys that no record is
-// left of are forgotten.
+// left of are forgotten. The mark of what was swept comes along where it holds;
+// one that does not is left to VerifyEvents.
 func (t *txn) beginEra(r store.Resealing) error {
 	swept, err := t.anchor()
 	if err != nil {
@@ -114,6 +115,10 @@ func (t *txn) beginEra(r store.Resealing) error {
 			kept = append(kept, e)
 		}
 	}
+	holds := swept.Sequence > 0 && t.isMarked(anchorKey, markSwept, swept)
 	t.eras, t.auditKey = kept, r.AuditKey
-	return putRow(t, meta, erasKey, kept)
+	if holds {
+		err = t.put(meta, anchorKey, t.marked(markSwept, swept))
+	}
+	return errors.Join(err, putRow(t, meta, erasKey, kept))
 }

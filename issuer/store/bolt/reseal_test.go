@@ -6,6 +6,7 @@ import (
 	"errors"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -88,6 +89,45 @@ func TestResealCarriesKeysAndTheAuditLogOver(t *testing.T) {
 	entered, _, _, err := db.Events(t.Context(), store.EventQuery{Name: store.EventKeyReseal, Limit: 9})
 	if err != nil || len(entered) != 2 || entered[0].Actor != "uid 7" || entered[0].Detail == "" {
 		t.Errorf("it is entered as %+v, %v", entered, err)
+	}
+}
+
+// What was swept stays swept under the next key, and what was cut off in front
+// shows under it.
+func TestResealKeepsTheMarkOfWhatWasSwept(t *testing.T) {
+	for _, cut := range []bool{false, true} {
+		path := resealed(t)
+		later := func(kek string) Options {
+			o := sealedUnder(kek)
+			o.Now = func() time.Time { return time.Now().Add(DefaultAuditRetention + time.Hour) }
+			return o
+		}
+		db := openAt(t, path, later("c"))
+		if err := errors.Join(db.RecordEvents(t.Context(), []store.Event{{Name: "login"}, {Name: "login"}}), db.write(t.Context(), func(t *txn) error {
+			_, err := t.trimAudit(6) // all of a, and one of b
+			return err
+		})); err != nil {
+			t.Fatal(err)
+		}
+		if cut {
+			if err := db.bolt.Update(func(tx *bbolt.Tx) error {
+				mark := bytes.Clone(tx.Bucket(meta).Get(anchorKey))
+				mark[len(mark)-1] ^= 1
+				return tx.Bucket(meta).Put(anchorKey, mark)
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := errors.Join(db.Close(), Reseal(t.Context(), path, later("c"), resealing("c", "d"))); err != nil {
+			t.Fatal(err)
+		}
+		db = openAt(t, path, later("d"))
+		if len(db.eras) != 2 {
+			t.Errorf("%d earlier keys are kept, want those of b and c", len(db.eras))
+		}
+		if _, _, err := db.VerifyEvents(t.Context(), store.EventHead{}, 100); errors.Is(err, store.ErrTampered) != cut || err != nil && !cut {
+			t.Errorf("cut off in front: %v; found: %v", cut, err)
+		}
 	}
 }
 
