@@ -175,6 +175,43 @@ func TestEarlierKeysForgeNothing(t *testing.T) {
 	}
 }
 
+// Nor by saying that it sealed all that came later, too.
+func TestEarlierKeysCannotBeStretched(t *testing.T) {
+	path := resealed(t)
+	db := openAt(t, path, sealedUnder("c"))
+	last := must(db.VerifyEvents(t.Context(), store.EventHead{}, 100))
+	if err := db.bolt.Update(func(tx *bbolt.Tx) error {
+		forger := &txn{Tx: tx, auditKey: []byte("audit b")}
+		bucket := tx.Bucket(auditLog)
+		db.eras[len(db.eras)-1].Until = last.Sequence
+		first := db.eras[0].Until
+		before, err := headOf(sequenceKey(first), bucket.Get(sequenceKey(first)))
+		if err != nil {
+			return err
+		}
+		for sequence := first + 1; sequence <= last.Sequence; sequence++ {
+			body := bytes.Clone(bucket.Get(sequenceKey(sequence)))[len(before.Seal):]
+			before.Seal = forger.seal(before.Seal, sequence, bytes.Replace(body, []byte("login"), []byte("nothi"), 1))
+			if err := bucket.Put(sequenceKey(sequence), append(before.Seal[:], bytes.Replace(body, []byte("login"), []byte("nothi"), 1)...)); err != nil {
+				return err
+			}
+		}
+		return putRow(forger, meta, erasKey, db.eras)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := db.VerifyEvents(t.Context(), store.EventHead{}, 100); !errors.Is(err, store.ErrTampered) {
+		t.Errorf("found %v", err)
+	}
+}
+
+func must(head store.EventHead, _ bool, err error) store.EventHead {
+	if err != nil {
+		panic(err)
+	}
+	return head
+}
+
 // A backup goes on under the key that it was made with, and no other.
 func TestRestoreNeedsTheBackupsKey(t *testing.T) {
 	dir := t.TempDir()
