@@ -1,16 +1,15 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"gatehouse.dev/gatehouse/internal/app"
+	"gatehouse.dev/gatehouse/internal/whole"
 )
 
 func newCA(p *program) *cobra.Command {
@@ -74,7 +73,7 @@ What issues now goes on until the answer is installed.`,
 			if err != nil {
 				return err
 			}
-			return writePublic(out, text)
+			return whole.WriteFile(out, text, 0o644)
 		},
 	}
 	request.Flags().StringVar(&out, "out", "", "the file that the request is written into")
@@ -130,7 +129,7 @@ runs where the root is.`,
 			if err != nil {
 				return err
 			}
-			return writePublic(out, answer)
+			return whole.WriteFile(out, answer, 0o644)
 		},
 	}
 	f := c.Flags()
@@ -178,18 +177,4 @@ func readSmall(path string) ([]byte, error) {
 		err = fmt.Errorf("%s has more than %d bytes: is it the right file?", path, maxSmall)
 	}
 	return text, err
-}
-
-// writePublic writes a file that everybody may read, whole.
-func writePublic(path string, content []byte) error {
-	partial, err := os.CreateTemp(filepath.Dir(path), ".partial-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(partial.Name())
-	_, err = partial.Write(content)
-	if err = errors.Join(err, partial.Chmod(0o644), partial.Close()); err != nil {
-		return err
-	}
-	return os.Rename(partial.Name(), path)
 }

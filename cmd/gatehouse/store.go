@@ -17,46 +17,53 @@ else needs it stopped.`,
 		`  gatehouse store backup monday.db
   gatehouse store check`,
 		newStoreBackup(p), newStoreRestore(p),
-		p.offline("check", "Check that the database is sound",
-			`Checks every page of the database, and its schema.`,
-			func(cmd *cobra.Command, i *app.OfflineIssuer) error {
-				if err := i.Check(); err != nil {
-					return err
-				}
-				fmt.Fprintln(cmd.OutOrStdout(), "the database is sound")
-				return nil
-			}),
-		p.offline("compact", "Give the space that is free in the database back to the disk",
-			`Rewrites the database without its free space: a database file never shrinks by
+		p.offline(&cobra.Command{
+			Use:   "check",
+			Short: "Check that the database is sound",
+			Long:  `Checks every page of the database, and its schema.`,
+			Args:  cobra.NoArgs,
+		}, func(cmd *cobra.Command, _ *app.Config, i *app.OfflineIssuer) error {
+			if err := i.Check(); err != nil {
+				return err
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), "the database is sound")
+			return nil
+		}),
+		p.offline(&cobra.Command{
+			Use:   "compact",
+			Short: "Give the space that is free in the database back to the disk",
+			Long: `Rewrites the database without its free space: a database file never shrinks by
 itself.`,
-			func(cmd *cobra.Command, i *app.OfflineIssuer) error {
-				before, after, err := i.Compact()
-				if err != nil {
-					return err
-				}
-				fmt.Fprintf(cmd.OutOrStdout(), "from %d to %d bytes\n", before, after)
-				return nil
-			}),
+			Args: cobra.NoArgs,
+		}, func(cmd *cobra.Command, _ *app.Config, i *app.OfflineIssuer) error {
+			before, after, err := i.Compact()
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "from %d to %d bytes\n", before, after)
+			return nil
+		}),
 	)
 }
 
-// offline is a command that works on the database of a stopped issuer.
-func (p *program) offline(use, short, long string, work func(*cobra.Command, *app.OfflineIssuer) error) *cobra.Command {
-	return &cobra.Command{
-		Use: use, Short: short, Long: long + "\n\nNo issuer may run meanwhile.", Example: "  gatehouse store " + use,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			config, err := p.load()
-			if err != nil {
-				return err
-			}
-			i, err := app.Offline(config)
-			if err != nil {
-				return err
-			}
-			return work(cmd, i)
-		},
+// offline makes a command work on the database of a stopped issuer.
+func (p *program) offline(c *cobra.Command, work func(*cobra.Command, *app.Config, *app.OfflineIssuer) error) *cobra.Command {
+	c.Long += "\n\nNo issuer may run meanwhile."
+	if c.Example == "" {
+		c.Example = "  gatehouse store " + c.Use
 	}
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		config, err := p.load()
+		if err != nil {
+			return err
+		}
+		i, err := app.Offline(config)
+		if err != nil {
+			return err
+		}
+		return work(cmd, config, i)
+	}
+	return c
 }
 
 func newStoreBackup(p *program) *cobra.Command {
@@ -91,31 +98,21 @@ sign tokens.` + howAdministered,
 }
 
 func newStoreRestore(p *program) *cobra.Command {
-	return &cobra.Command{
+	return p.offline(&cobra.Command{
 		Use:   "restore FILE",
 		Short: "Put a backup in the place of the database, and end all that was issued",
 		Long: `Puts a backup in the place of the issuer's database, which is kept beside it as
-DATABASE.replaced; what an earlier restore left there has to be put elsewhere
-first. A backup does not know what was revoked after it, so nothing
+DATABASE.replaced. A backup does not know what was revoked after it, so nothing
 that was issued so far is good any more: signing keys are made anew, everybody
-has to log in again, and programs have to get new tokens. No issuer may run
-meanwhile.`,
+has to log in again, and programs have to get new tokens. The key-encryption key
+has to be the one that the backup was made under.`,
 		Example: `  gatehouse store restore monday.db`,
 		Args:    cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			config, err := p.load()
-			if err != nil {
-				return err
-			}
-			i, err := app.Offline(config)
-			if err != nil {
-				return err
-			}
-			if err := i.Restore(cmd.Context(), args[0]); err != nil {
-				return err
-			}
-			fmt.Fprintln(cmd.OutOrStdout(), "restored; what was there is in", string(config.Issuer.Database)+".replaced")
-			return nil
-		},
-	}
+	}, func(cmd *cobra.Command, config *app.Config, i *app.OfflineIssuer) error {
+		if err := i.Restore(cmd.Context(), cmd.Flags().Arg(0)); err != nil {
+			return err
+		}
+		fmt.Fprintln(cmd.OutOrStdout(), "restored; what was there is in", string(config.Issuer.Database)+".replaced")
+		return nil
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -120,6 +121,25 @@ func (p *planner) add(key, text string, apply func(context.Context, bool) error)
 	p.changes = append(p.changes, Change{text, key, apply})
 }
 
+// matched goes through the records of a file, each with the one of its name that
+// there is; nil: there is none. It is what is not in the file: how to remove it,
+// by name.
+func matched[T any](kind string, have, want []T, name func(T) string, each func(key string, is T, was *T), remove func(context.Context, string) error) map[string]Change {
+	there := map[string]*T{}
+	for i := range have {
+		there[name(have[i])] = &have[i]
+	}
+	for i, is := range want {
+		each(fmt.Sprintf("%ss[%d]", kind, i), is, there[name(is)])
+		delete(there, name(is))
+	}
+	left := map[string]Change{}
+	for name := range there {
+		left[name] = removal(kind+" "+name, func(ctx context.Context) error { return remove(ctx, name) })
+	}
+	return left
+}
+
 func removal(text string, apply func(context.Context) error) Change {
 	return Change{"- " + text, "", func(ctx context.Context, _ bool) error { return apply(ctx) }}
 }
@@ -136,75 +156,63 @@ func (p *planner) removals() (all []Change) {
 }
 
 func (p *planner) groups(have, want *Site) {
-	there := map[string]SiteGroup{}
-	for _, g := range have.Groups {
-		there[g.Name] = g
-	}
-	for i, g := range want.Groups {
-		key := fmt.Sprintf("groups[%d]", i)
-		m := &adminv1.Group{Name: g.Name, Description: g.Description, Roles: g.Roles}
-		was, found := there[g.Name]
-		delete(there, g.Name)
-		if !found {
-			p.newGroups = append(p.newGroups, g.Name)
-			p.add(key, "+ group "+g.Name, func(ctx context.Context, check bool) error {
-				_, err := p.admin.CreateGroup(ctx, &adminv1.CreateGroupRequest{Group: m, CheckOnly: check})
-				return err
-			})
-		} else if keys := differing(was, g); len(keys) > 0 {
-			p.add(key, "~ group "+g.Name+": "+strings.Join(keys, ", "), func(ctx context.Context, check bool) error {
-				_, err := p.admin.UpdateGroup(ctx, &adminv1.UpdateGroupRequest{Name: g.Name, Group: m, UpdateMask: &fieldmaskpb.FieldMask{Paths: keys}, CheckOnly: check})
-				return err
-			})
-		}
-	}
-	p.oldGroups = map[string]Change{}
-	for name := range there {
-		p.oldGroups[name] = removal("group "+name, func(ctx context.Context) error {
+	p.oldGroups = matched("group", have.Groups, want.Groups, func(g SiteGroup) string { return g.Name }, p.group,
+		func(ctx context.Context, name string) error {
 			_, err := p.admin.DeleteGroup(ctx, &adminv1.DeleteGroupRequest{Name: name})
+			return err
+		})
+}
+
+func (p *planner) group(key string, g SiteGroup, was *SiteGroup) {
+	m := &adminv1.Group{Name: g.Name, Description: g.Description, Roles: g.Roles}
+	if was == nil {
+		p.newGroups = append(p.newGroups, g.Name)
+		p.add(key, "+ group "+g.Name, func(ctx context.Context, check bool) error {
+			_, err := p.admin.CreateGroup(ctx, &adminv1.CreateGroupRequest{Group: m, CheckOnly: check})
+			return err
+		})
+		return
+	}
+	if keys := differing(*was, g); len(keys) > 0 {
+		p.add(key, "~ group "+g.Name+": "+strings.Join(keys, ", "), func(ctx context.Context, check bool) error {
+			_, err := p.admin.UpdateGroup(ctx, &adminv1.UpdateGroupRequest{Name: g.Name, Group: m, UpdateMask: &fieldmaskpb.FieldMask{Paths: keys}, CheckOnly: check})
 			return err
 		})
 	}
 }
 
-func (p *planner) clients(have, want *Site) error {
-	there := map[string]SiteClient{}
-	for _, c := range have.Clients {
-		there[c.ID] = c
-	}
-	for i, c := range want.Clients {
-		key := fmt.Sprintf("clients[%d]", i)
-		was, found := there[c.ID]
-		delete(there, c.ID)
-		secret, err := c.secret()
-		if err != nil {
-			return err
-		}
-		if !found {
-			p.add(key, "+ client "+c.ID, func(ctx context.Context, check bool) error {
-				_, err := p.admin.CreateClient(ctx, &adminv1.CreateClientRequest{Client: c.message(), Secret: secret, NoSecret: secret == "", CheckOnly: check})
-				return err
-			})
-			continue
-		}
-		keys := without(differing(was, c), "secret_file", "secret_hash")
-		told := keys
-		if sum := sha256.Sum256([]byte(secret)); secret == "" || hex.EncodeToString(sum[:]) == was.SecretHash {
-			secret = ""
-		} else {
-			told = append(slices.Clone(keys), "secret")
-		}
-		if len(told) > 0 {
-			p.add(key, "~ client "+c.ID+": "+strings.Join(told, ", "), func(ctx context.Context, check bool) error {
-				_, err := p.admin.UpdateClient(ctx, &adminv1.UpdateClientRequest{Client: c.message(), UpdateMask: &fieldmaskpb.FieldMask{Paths: keys}, Secret: secret, CheckOnly: check})
-				return err
-			})
-		}
-	}
-	p.oldClients = map[string]Change{}
-	for id := range there {
-		p.oldClients[id] = removal("client "+id, func(ctx context.Context) error {
+func (p *planner) clients(have, want *Site) (err error) {
+	p.oldClients = matched("client", have.Clients, want.Clients, func(c SiteClient) string { return c.ID },
+		func(key string, c SiteClient, was *SiteClient) { err = errors.Join(err, p.client(key, c, was)) },
+		func(ctx context.Context, id string) error {
 			_, err := p.admin.DeleteClient(ctx, &adminv1.DeleteClientRequest{Id: id})
+			return err
+		})
+	return err
+}
+
+func (p *planner) client(key string, c SiteClient, was *SiteClient) error {
+	secret, err := c.secret()
+	if err != nil {
+		return err
+	}
+	if was == nil {
+		p.add(key, "+ client "+c.ID, func(ctx context.Context, check bool) error {
+			_, err := p.admin.CreateClient(ctx, &adminv1.CreateClientRequest{Client: c.message(), Secret: secret, NoSecret: secret == "", CheckOnly: check})
+			return err
+		})
+		return nil
+	}
+	keys := without(differing(*was, c), "secret_file", "secret_hash")
+	told := keys
+	if sum := sha256.Sum256([]byte(secret)); secret == "" || hex.EncodeToString(sum[:]) == was.SecretHash {
+		secret = ""
+	} else {
+		told = append(slices.Clone(keys), "secret")
+	}
+	if len(told) > 0 {
+		p.add(key, "~ client "+c.ID+": "+strings.Join(told, ", "), func(ctx context.Context, check bool) error {
+			_, err := p.admin.UpdateClient(ctx, &adminv1.UpdateClientRequest{Client: c.message(), UpdateMask: &fieldmaskpb.FieldMask{Paths: keys}, Secret: secret, CheckOnly: check})
 			return err
 		})
 	}
@@ -212,48 +220,39 @@ func (p *planner) clients(have, want *Site) error {
 }
 
 func (p *planner) users(have, want *Site) {
-	there := map[string]SiteUser{}
-	for _, u := range have.Users {
-		there[u.Login] = u
-	}
-	for i, u := range want.Users {
-		key := fmt.Sprintf("users[%d]", i)
-		was, found := there[u.Login]
-		delete(there, u.Login)
-		// A group that this import makes is not there yet when users are
-		// checked.
-		checked := u.message()
-		checked.Groups = without(u.Groups, p.newGroups...)
-		message := func(check bool) *adminv1.User {
-			if check {
-				return checked
-			}
-			return u.message()
-		}
-		if !found {
-			p.add(key, "+ user "+u.Login, func(ctx context.Context, check bool) error {
-				_, err := p.admin.CreateUser(ctx, &adminv1.CreateUserRequest{User: message(check), NoPassword: true, CheckOnly: check})
-				return err
-			})
-			continue
-		}
-		keys := without(differing(was, u), "consents")
-		// A password that somebody has is theirs: the file's would undo that they
-		// chose another, and the argon2id hash that an imported one became.
-		if u.PasswordHash == "" || was.PasswordHash != "" {
-			keys = without(keys, "password_hash")
-		}
-		if len(keys) > 0 {
-			p.add(key, "~ user "+u.Login+": "+strings.Join(keys, ", "), func(ctx context.Context, check bool) error {
-				_, err := p.admin.UpdateUser(ctx, &adminv1.UpdateUserRequest{Login: u.Login, User: message(check), UpdateMask: &fieldmaskpb.FieldMask{Paths: keys}, CheckOnly: check})
-				return err
-			})
-		}
-	}
-	p.oldUsers = map[string]Change{}
-	for login := range there {
-		p.oldUsers[login] = removal("user "+login, func(ctx context.Context) error {
+	p.oldUsers = matched("user", have.Users, want.Users, func(u SiteUser) string { return u.Login }, p.user,
+		func(ctx context.Context, login string) error {
 			_, err := p.admin.DeleteUser(ctx, &adminv1.DeleteUserRequest{Login: login})
+			return err
+		})
+}
+
+func (p *planner) user(key string, u SiteUser, was *SiteUser) {
+	// A group that this import makes is not there yet when users are checked.
+	checked := u.message()
+	checked.Groups = without(u.Groups, p.newGroups...)
+	message := func(check bool) *adminv1.User {
+		if check {
+			return checked
+		}
+		return u.message()
+	}
+	if was == nil {
+		p.add(key, "+ user "+u.Login, func(ctx context.Context, check bool) error {
+			_, err := p.admin.CreateUser(ctx, &adminv1.CreateUserRequest{User: message(check), NoPassword: true, CheckOnly: check})
+			return err
+		})
+		return
+	}
+	keys := without(differing(*was, u), "consents")
+	// A password that somebody has is theirs: the file's would undo that they
+	// chose another, and the argon2id hash that an imported one became.
+	if u.PasswordHash == "" || was.PasswordHash != "" {
+		keys = without(keys, "password_hash")
+	}
+	if len(keys) > 0 {
+		p.add(key, "~ user "+u.Login+": "+strings.Join(keys, ", "), func(ctx context.Context, check bool) error {
+			_, err := p.admin.UpdateUser(ctx, &adminv1.UpdateUserRequest{Login: u.Login, User: message(check), UpdateMask: &fieldmaskpb.FieldMask{Paths: keys}, CheckOnly: check})
 			return err
 		})
 	}
