@@ -99,7 +99,13 @@ func checkGrants(vs *conf.Violations, c store.Client) {
 			vs.Add("grant_types", grant, "needs a secret", "make the client confidential")
 		}
 	}
+	if at := slices.Index(c.Scopes, offlineAccess); at >= 0 && !may(refreshToken) {
+		vs.Add(fmt.Sprintf("scopes[%d]", at), offlineAccess, "would be refused: it is for clients that may refresh", "add the grant type "+refreshToken+", or leave it out")
+	}
 }
+
+// offlineAccess asks for a refresh token (OpenID Connect Core §11).
+const offlineAccess = "offline_access"
 
 func checkRedirects(vs *conf.Violations, c store.Client) {
 	uses := slices.Contains(c.GrantTypes, authorizationCode)

@@ -113,6 +113,7 @@ func TestClientRules(t *testing.T) {
 		"implicit":          {func(c *adminv1.Client) { c.GrantTypes = []string{"implicit"} }, []string{`"implicit" is no grant type`}},
 		"password":          {func(c *adminv1.Client) { c.GrantTypes = []string{"password"} }, []string{`"password" is no grant type`}},
 		"refresh alone":     {func(c *adminv1.Client) { c.GrantTypes = []string{"refresh_token"} }, []string{"nothing to refresh"}},
+		"offline for good":  {func(c *adminv1.Client) { c.Scopes = []string{"read:orders", "offline_access"} }, []string{`scopes[1]: "offline_access"`, "refresh_token"}},
 		"no redirect URI":   {func(c *adminv1.Client) { c.GrantTypes = []string{"authorization_code"} }, []string{"redirect_uris: are missing"}},
 		"a useless redirect": {func(c *adminv1.Client) {
 			c.GrantTypes, c.RedirectUris = []string{"client_credentials"}, []string{"https://a/cb"}
