@@ -8,10 +8,12 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/grpclog"
 
 	"gatehouse.dev/gatehouse/controlplane/ca"
 	"gatehouse.dev/gatehouse/internal/serve"
@@ -53,7 +55,23 @@ func newLogger(o Options) (*slog.Logger, error) {
 	if err := level.UnmarshalText([]byte(o.LogLevel)); err != nil {
 		return nil, fmt.Errorf("--log-level %q is none: write debug, info, warn or error", o.LogLevel)
 	}
-	return slog.New(slog.NewJSONHandler(o.Errors, &slog.HandlerOptions{Level: level})), nil
+	logger := slog.New(slog.NewJSONHandler(o.Errors, &slog.HandlerOptions{Level: level}))
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, libraryLog{logger}))
+	return logger, nil
+}
+
+// libraryLog takes the lines of gRPC's global log, so that one which follows the
+// process's log reads JSON alone.
+type libraryLog struct{ logger *slog.Logger }
+
+// Write implements io.Writer: "2026/01/31 12:00:00 ERROR: [transport] …".
+func (l libraryLog) Write(line []byte) (int, error) {
+	_, text, found := strings.Cut(string(line), "ERROR: ")
+	if !found {
+		text = string(line)
+	}
+	l.logger.Warn("the gRPC library reports", "error", strings.TrimSpace(text))
+	return len(line), nil
 }
 
 // site is what one process runs.
