@@ -96,7 +96,7 @@ func markUsage(c *cobra.Command) {
 	if check := c.Args; check != nil {
 		c.Args = func(cmd *cobra.Command, args []string) error {
 			if err := check(cmd, args); err != nil {
-				return usageError{err}
+				return usageError{meant(cmd, args, err)}
 			}
 			return nil
 		}
@@ -104,4 +104,16 @@ func markUsage(c *cobra.Command) {
 	for _, child := range c.Commands() {
 		markUsage(child)
 	}
+}
+
+// meant adds to the refusal of an unknown command those that it is nearly.
+func meant(cmd *cobra.Command, args []string, err error) error {
+	if len(args) == 0 || !cmd.HasSubCommands() {
+		return err
+	}
+	cmd.SuggestionsMinimumDistance = 2
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		return fmt.Errorf("%w: did you mean %s?", err, strings.Join(near, " or "))
+	}
+	return err
 }
