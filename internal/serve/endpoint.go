@@ -41,14 +41,18 @@ func ValidateAddress(key, address string, id Identity) (vs conf.Violations) {
 	return vs
 }
 
+// aside is what bindAside adds to a socket's folder, at its longest.
+const aside = "/.s4294967295/s"
+
 // ValidateEndpoint reports an address under key that is neither "unix:PATH" nor
 // "host:port".
 func ValidateEndpoint(key, address string) (vs conf.Violations) {
 	if path, ok := UnixPath(address); ok {
 		// sun_path holds 108 bytes with the final NUL, and bind(2) says only
 		// "invalid argument".
-		if path == "" || len(path) > 107 {
-			vs.Add(key, address, "is no usable socket path", "write unix:PATH with a path of 1 to 107 bytes")
+		bound := max(len(path), len(filepath.Dir(path))+len(aside))
+		if path == "" || bound > 107 {
+			vs.Add(key, address, "is no usable socket path", "write unix:PATH with a path of 1 to 107 bytes, in a folder of at most 92")
 		}
 		return vs
 	}
