@@ -34,10 +34,12 @@ func (in *Inputs) clientAddress(m *hcmv3.HttpConnectionManager) {
 	}}
 }
 
-// provenAddress tells the issuer where a request comes from, as it is judged
-// here. Without, behind trusted proxies the last address of X-Forwarded-For is
-// a proxy's: all clients of it would share one address, and whoever guesses
-// passwords would lock out the person.
+// provenAddress tells services and the issuer where a request comes from, as it
+// is judged here: what a client wrote in front of X-Forwarded-For would pass for
+// its address with those who read the first, and a proxy's for everybody's with
+// those who read the last, so that whoever guesses passwords would lock out the
+// person. Where no proxy is trusted, the header is removed before Envoy adds the
+// peer.
 func (in *Inputs) provenAddress() []*corev3.HeaderValueOption {
 	if len(in.Gateway.TrustedProxies) == 0 {
 		return nil

@@ -35,6 +35,7 @@ func TestEdge(t *testing.T) {
 	orders, site := startService(t, "orders"), startService(t, "site")
 	r := newRig(t, edgeGateway(orders, site))
 	t.Run("strips", func(t *testing.T) { testStrips(t, r, orders, site) })
+	t.Run("forwarded for", func(t *testing.T) { testForwardedFor(t, r, orders, site) })
 	t.Run("credentials", func(t *testing.T) { testCredentials(t, r, orders, site) })
 	t.Run("cookies", func(t *testing.T) { testCookies(t, r, orders, site) })
 	t.Run("paths", func(t *testing.T) { testPaths(t, r, orders, site) })

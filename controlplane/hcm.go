@@ -70,7 +70,7 @@ func limit(m *hcmv3.HttpConnectionManager) {
 // stays unset: present but empty it makes loopback clients internal, whose
 // x-envoy-* are obeyed.
 func trustNothing(m *hcmv3.HttpConnectionManager) {
-	m.EarlyHeaderMutationExtensions = []*corev3.TypedExtensionConfig{earlyStrip(envoy.AssertionHeader, envoy.NarrowHeader)}
+	m.EarlyHeaderMutationExtensions = []*corev3.TypedExtensionConfig{earlyStrip(envoy.AssertionHeader, envoy.NarrowHeader, "x-forwarded-for")}
 	m.UseRemoteAddress = yes()
 	m.ForwardClientCertDetails = hcmv3.HttpConnectionManager_SANITIZE
 	m.AlwaysSetRequestIdInResponse = true

@@ -16,7 +16,7 @@ var clientCredentials = []string{"authorization", "dpop", "proxy-authorization"}
 
 // misleading are headers by which a client could make a back end see another
 // host, path, method, address or person than the one that was authorized. Envoy
-// sets x-forwarded-proto anew, and adds the peer to x-forwarded-for.
+// sets x-forwarded-proto anew; x-forwarded-for is clientAddress's.
 var misleading = []string{
 	"forwarded", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix", "x-forwarded-server",
 	"x-forwarded-proto", "x-forwarded-scheme", "x-forwarded-ssl", "x-forwarded-uri", "x-forwarded-path", "x-forwarded-method", "x-forwarded-user",

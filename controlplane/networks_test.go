@@ -226,22 +226,24 @@ func TestNetworksTrustedProxies(t *testing.T) {
 	for _, row := range []struct {
 		name, from, forwarded string
 		want                  int
+		client                string // as the service is told
 	}{
-		{"an office client", "127.0.0.10", "127.0.0.2", 200},
-		{"through two proxies", "127.0.0.10", "127.0.0.2, 127.0.0.11", 200},
-		{"IPv4 in IPv6 spelling", "127.0.0.10", "::ffff:127.0.0.2", 200},
-		{"another client", "127.0.0.10", "127.0.0.9", 403},
-		{"a denied client", "127.0.0.10", "127.0.0.3", 403},
-		{"a denied client in IPv6 spelling", "127.0.0.10", "::ffff:127.0.0.3", 403},
-		{"a denied client that forges one hop", "127.0.0.10", "127.0.0.2, 127.0.0.3", 403},
-		{"another client that forges one hop", "127.0.0.10", "127.0.0.2, 127.0.0.9", 403},
-		{"one that forges a trusted hop", "127.0.0.10", "127.0.0.2, 127.0.0.11, 127.0.0.9", 403},
-		{"the same through two proxies", "127.0.0.10", "127.0.0.2, 127.0.0.10, 127.0.0.9, 127.0.0.11", 403},
-		{"nonsense", "127.0.0.10", "127.0.0.2, nonsense", 403},
-		{"no trusted proxy", "127.0.0.9", "127.0.0.2", 403},
-		{"no trusted proxy, with one forged", "127.0.0.9", "127.0.0.2, 127.0.0.10", 403},
-		{"an office client that forges", "127.0.0.2", "127.0.0.3", 200},
-		{"the proxy itself", "127.0.0.10", "", 403},
+		{"an office client", "127.0.0.10", "127.0.0.2", 200, "127.0.0.2"},
+		{"through two proxies", "127.0.0.10", "127.0.0.2, 127.0.0.11", 200, "127.0.0.2"},
+		{"one that forges", "127.0.0.10", "127.0.0.9, 127.0.0.2", 200, "127.0.0.2"},
+		{"IPv4 in IPv6 spelling", "127.0.0.10", "::ffff:127.0.0.2", 200, "::ffff:127.0.0.2"},
+		{"another client", "127.0.0.10", "127.0.0.9", 403, ""},
+		{"a denied client", "127.0.0.10", "127.0.0.3", 403, ""},
+		{"a denied client in IPv6 spelling", "127.0.0.10", "::ffff:127.0.0.3", 403, ""},
+		{"a denied client that forges one hop", "127.0.0.10", "127.0.0.2, 127.0.0.3", 403, ""},
+		{"another client that forges one hop", "127.0.0.10", "127.0.0.2, 127.0.0.9", 403, ""},
+		{"one that forges a trusted hop", "127.0.0.10", "127.0.0.2, 127.0.0.11, 127.0.0.9", 403, ""},
+		{"the same through two proxies", "127.0.0.10", "127.0.0.2, 127.0.0.10, 127.0.0.9, 127.0.0.11", 403, ""},
+		{"nonsense", "127.0.0.10", "127.0.0.2, nonsense", 403, ""},
+		{"no trusted proxy", "127.0.0.9", "127.0.0.2", 403, ""},
+		{"no trusted proxy, with one forged", "127.0.0.9", "127.0.0.2, 127.0.0.10", 403, ""},
+		{"an office client that forges", "127.0.0.2", "127.0.0.3", 200, "127.0.0.2"},
+		{"the proxy itself", "127.0.0.10", "", 403, ""},
 	} {
 		headers := []string{"X-Forwarded-Proto", "http", "X-Request-Id", "forged"}
 		if row.forwarded != "" {
@@ -252,7 +254,11 @@ func TestNetworksTrustedProxies(t *testing.T) {
 		if response.StatusCode != row.want {
 			t.Errorf("%s: %d, want %d: %s", row.name, response.StatusCode, row.want, body)
 		}
-		if seen := site.last(); seen != nil && seen.Header.Get("X-Forwarded-Proto") != "https" {
+		seen := site.last()
+		if seen != nil && !slices.Equal(seen.Header["X-Forwarded-For"], []string{row.client}) {
+			t.Errorf("%s: the service is told of the client %q, want %q", row.name, seen.Header["X-Forwarded-For"], row.client)
+		}
+		if seen != nil && seen.Header.Get("X-Forwarded-Proto") != "https" {
 			t.Errorf("%s: the service is told of %q", row.name, seen.Header["X-Forwarded-Proto"])
 		} else if seen != nil && seen.Header.Get("X-Request-Id") == "forged" {
 			t.Errorf("%s: the client chose the request's id", row.name)

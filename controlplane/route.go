@@ -54,6 +54,7 @@ func (in *Inputs) edgeRoutes() *routev3.RouteConfiguration {
 	return &routev3.RouteConfiguration{
 		Name:                    edgeRoutes,
 		VirtualHosts:            []*routev3.VirtualHost{{Name: "all", Domains: []string{"*"}, Routes: routes}},
+		RequestHeadersToAdd:     in.provenAddress(),
 		ResponseHeadersToRemove: []string{"server", "x-powered-by"},
 		ResponseHeadersToAdd:    hsts(*in.Gateway.HSTSMaxAge),
 		TypedPerFilterConfig:    in.everywhere(),
@@ -95,7 +96,6 @@ func (in *Inputs) issuerRoutes() (routes []*routev3.Route) {
 		routes = append(routes, toIssuer(path))
 	}
 	for _, route := range routes {
-		route.RequestHeadersToAdd = in.provenAddress()
 		in.counted(route.TypedPerFilterConfig, nil)
 		route.GetRoute().RateLimits = in.sharedLimits(nil)
 	}

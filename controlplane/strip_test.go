@@ -47,6 +47,23 @@ func testStrips(t *testing.T, r *rig, orders, site *service) {
 	}
 }
 
+// Whose address it is a client does not say, neither to a service nor to a policy,
+// where no proxy is trusted.
+func testForwardedFor(t *testing.T, r *rig, orders, site *service) {
+	for path, service := range map[string]*service{"/orders": orders, "/own": orders, "/public/x": site, "/oauth/token": site} {
+		for _, client := range []*http.Client{r.http1, r.client} {
+			r.ask(t, client, http.MethodGet, path, "X-Forwarded-For", "192.0.2.66, 192.0.2.67", "Authorization", bearer)
+			got := service.last()
+			if got == nil || len(got.Header["X-Forwarded-For"]) != 1 || strings.ContainsAny(got.Header.Get("X-Forwarded-For"), ", ") || strings.Contains(got.Header.Get("X-Forwarded-For"), "192.0.2.6") {
+				t.Errorf("%s: the service is told of %v", path, got)
+			}
+		}
+	}
+	if check := r.authz.last(); check == nil || strings.Contains(check.String(), "192.0.2.6") {
+		t.Errorf("the check saw %v", check)
+	}
+}
+
 // Credentials stop at the gate, unless the route forwards them.
 func testCredentials(t *testing.T, r *rig, orders, site *service) {
 	for _, name := range []string{"Authorization", "Dpop", "Proxy-Authorization"} {
