@@ -253,7 +253,7 @@ func TestValidateAddress(t *testing.T) {
 		{"unix:/" + strings.Repeat("x", 107), Identity{}, false},
 		{"unix:/" + strings.Repeat("x", 91) + "/s", Identity{}, true},
 		{"unix:/" + strings.Repeat("x", 92) + "/s", Identity{}, false}, // it is bound aside first
-		{"127.0.0.1:1", Identity{}, false}, // TCP needs mutual TLS, on loopback too
+		{"127.0.0.1:1", Identity{}, false},                             // TCP needs mutual TLS, on loopback too
 		{"127.0.0.1:1", id, true},
 		{"127.0.0.1", id, false},
 		{"", id, false},
