@@ -8,6 +8,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"math/big"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -89,6 +90,9 @@ func TestCertificateAuthentication(t *testing.T) {
 	named("named", store.CertificateName{SubjectDN: "CN=robot,O=Example"})
 	named("reordered", store.CertificateName{SubjectDN: "O=Example,CN=robot"})
 	named("dns", store.CertificateName{DNS: "robot.example"})
+	named("uri", store.CertificateName{URI: "spiffe://example/robot"})
+	named("ip", store.CertificateName{IP: "192.0.2.7"})
+	named("email", store.CertificateName{Email: "robot@example.com"})
 	named("nameless", store.CertificateName{})
 	pinned := client
 	pinned.ID, pinned.BindToCertificate = "pinned", true
@@ -112,6 +116,14 @@ func TestCertificateAuthentication(t *testing.T) {
 		{"RFC 4514 §2.1 another order is another name", "reordered", shown(robot, between), 401},
 		{"RFC 8705 §2.1.2 a DNS name", "dns", shown(newParty(t, root, func(c *x509.Certificate) { c.DNSNames = []string{"a.example", "robot.example"} })), 200},
 		{"RFC 8705 §2.1.2 no wildcards", "dns", shown(newParty(t, root, func(c *x509.Certificate) { c.DNSNames = []string{"*.example"} })), 401},
+		{"RFC 8705 §2.1.2 a URI", "uri", shown(newParty(t, root, func(c *x509.Certificate) { c.URIs = uris("spiffe://example/robot") })), 200},
+		{"RFC 8705 §2.1.2 a longer URI", "uri", shown(newParty(t, root, func(c *x509.Certificate) { c.URIs = uris("spiffe://example/robot/x") })), 401},
+		{"RFC 8705 §2.1.2 an address", "ip", shown(newParty(t, root, func(c *x509.Certificate) { c.IPAddresses = []net.IP{net.ParseIP("192.0.2.7")} })), 200},
+		{"RFC 8705 §2.1.2 an address as a DNS name", "ip", shown(newParty(t, root, func(c *x509.Certificate) { c.DNSNames = []string{"192.0.2.7"} })), 401},
+		{"RFC 8705 §2.1.2 an e-mail address", "email", shown(newParty(t, root, func(c *x509.Certificate) { c.EmailAddresses = []string{"robot@example.com"} })), 200},
+		{"RFC 8705 §2.1.2 an e-mail address as a common name", "email", shown(newParty(t, root, func(c *x509.Certificate) { c.Subject.CommonName = "robot@example.com" })), 401},
+		{"RFC 8705 §2.1.2 a DNS name as a common name", "dns", shown(newParty(t, root, func(c *x509.Certificate) { c.Subject.CommonName = "robot.example" })), 401},
+		{"RFC 8705 §2.1.2 a name by another authority", "uri", shown(newParty(t, stranger, func(c *x509.Certificate) { c.URIs = uris("spiffe://example/robot") })), 401},
 		{"a client without a name", "nameless", shown(robot, between), 401},
 		{"RFC 8705 §2.2 the registered certificate", "pinned", shown(own), 200},
 		{"RFC 8705 §2.2 another self-signed one", "pinned", shown(newParty(t, nil, same)), 401},
@@ -158,4 +170,15 @@ func TestCertificatesAreBelievedFromTheirHostAlone(t *testing.T) {
 		Proof: store.ClientProof{Method: methodSelfSigned, Thumbprints: []string{token.CertificateThumbprint(own.certificate)}},
 	})
 	s.oauthError(s.tokenWith(url.Values{"grant_type": {grantClientCredentials}, "client_id": {"pinned"}}, shown(own)), 401, codeInvalidClient)
+}
+
+func uris(texts ...string) (all []*url.URL) {
+	for _, text := range texts {
+		u, err := url.Parse(text)
+		if err != nil {
+			panic(err)
+		}
+		all = append(all, u)
+	}
+	return all
 }

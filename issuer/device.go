@@ -28,7 +28,7 @@ const (
 	pollLongest  = time.Minute
 	// maxDevices bounds the devices of one client that wait: anybody can start
 	// one where the client is public.
-	maxDevices = 1000
+	maxDevices = 5000
 )
 
 // deviceAuthorization is what a device shows and polls with (RFC 8628 §3.2).

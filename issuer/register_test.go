@@ -7,11 +7,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
@@ -334,5 +336,47 @@ func TestReregistrationIsJudgedWhenWritten(t *testing.T) {
 	}
 	if c, err := s.server.store.Client(t.Context(), id); err != nil || !c.BindToKey || !slices.Equal(c.Scopes, []string{"write:orders"}) {
 		t.Errorf("left: %+v, %v", c, err)
+	}
+}
+
+// Whatever is no metadata of a client's survives its updates. A field of clients
+// that is new turns this red until it is decided whose it is.
+func TestReregistrationLosesNoField(t *testing.T) {
+	s := newSite(t, registering)
+	m := s.jsonRequest("POST", pathRegister, s.initialToken(1), robotMetadata()).json(t)
+	was, err := s.server.store.Client(t.Context(), m["client_id"].(string))
+	if err != nil {
+		t.Fatal(err)
+	}
+	byStore := []string{"Secret", "CreatedAt", "NotBefore"}                                                                                                                  // UpdateRegistration keeps them
+	own := []string{"Name", "Proof", "GrantTypes", "RedirectURIs", "PostLogoutRedirectURIs", "BackchannelLogoutURI", "Scopes", "IDTokenAlgorithm", "IntrospectionAlgorithm"} // metadata
+	never := []string{"ID", "Type", "Disabled", "Registration"}                                                                                                              // refused, or the next token
+	value := reflect.ValueOf(&was).Elem()
+	for i := range value.NumField() {
+		field := value.Field(i)
+		name := value.Type().Field(i).Name
+		if slices.Contains(slices.Concat(byStore, own, never), name) {
+			continue
+		}
+		switch field.Kind() {
+		case reflect.Bool:
+			field.SetBool(true)
+		case reflect.Int64:
+			field.SetInt(int64(time.Minute))
+		case reflect.String:
+			field.SetString("set")
+		case reflect.Map:
+			field.Set(reflect.ValueOf(map[string]string{"set": "set"}))
+		default:
+			t.Errorf("the field %s is new: whose is it?", name)
+			continue
+		}
+		next, err := s.server.reregistered(was, &clientMetadata{ClientID: was.ID, GrantTypes: was.GrantTypes})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(field.Interface(), reflect.ValueOf(next).Field(i).Interface()); diff != "" {
+			t.Errorf("an update changes %s: %s", name, diff)
+		}
 	}
 }

@@ -154,8 +154,9 @@ func (s *Sender) deliverDue(ctx context.Context) error {
 		}
 		group, each := errgroup.WithContext(ctx)
 		group.SetLimit(parallel)
-		for _, l := range due {
-			group.Go(func() error { return s.handle(each, l) })
+		r := &round{sender: s, down: map[string]bool{}}
+		for _, l := range inTurns(due) {
+			group.Go(func() error { return r.handle(each, l) })
 		}
 		if err := group.Wait(); err != nil {
 			return err
@@ -164,18 +165,19 @@ func (s *Sender) deliverDue(ctx context.Context) error {
 	return nil
 }
 
-// handle tries one notice and notes how that went.
-func (s *Sender) handle(ctx context.Context, l store.Logout) error {
+// handle tries one notice and notes how that went; down tells that its client
+// could not be reached.
+func (s *Sender) handle(ctx context.Context, l store.Logout) (down bool, err error) {
 	client, err := s.deps.Store.Client(ctx, l.ClientID)
 	switch {
 	case errors.Is(err, store.ErrNotFound) || err == nil && client.BackchannelLogoutURI == "":
-		return s.deps.Store.EndLogout(ctx, l) // nobody wants to know any more
+		return false, s.deps.Store.EndLogout(ctx, l) // nobody wants to know any more
 	case err != nil:
-		return err
+		return false, err
 	}
 	err = s.post(ctx, client, l)
 	if ctx.Err() != nil {
-		return ctx.Err() // interrupted: it is still due
+		return false, ctx.Err() // interrupted: it is still due
 	}
 	log := s.deps.Logger.With("client_id", l.ClientID, "sid", l.SessionID, "attempt", l.Attempts+1)
 	var final refused
@@ -183,20 +185,20 @@ func (s *Sender) handle(ctx context.Context, l store.Logout) error {
 	case err == nil:
 		s.attempts.WithLabelValues("delivered").Inc()
 		log.Info("told a client of a logout")
-		return s.deps.Store.EndLogout(ctx, l)
+		return false, s.deps.Store.EndLogout(ctx, l)
 	case errors.As(err, &final):
 		s.attempts.WithLabelValues("refused").Inc()
 		log.Warn("a client refuses to be told of a logout", "error", err)
-		return s.deps.Store.EndLogout(ctx, l)
+		return false, s.deps.Store.EndLogout(ctx, l)
 	case s.deps.Now().Sub(l.EndedAt) >= giveUp:
 		s.attempts.WithLabelValues("given_up").Inc()
 		log.Error("a client could not be told of a logout, and is not tried any more", "error", err)
-		return s.deps.Store.EndLogout(ctx, l)
+		return false, s.deps.Store.EndLogout(ctx, l)
 	}
 	s.attempts.WithLabelValues("failed").Inc()
 	next := s.deps.Now().Add(wait(l.Attempts))
 	log.Warn("a client could not be told of a logout yet", "error", err, "next", next)
-	return s.deps.Store.RetryLogout(ctx, l, next)
+	return true, s.deps.Store.RetryLogout(ctx, l, next)
 }
 
 // wait grows with the attempts made before.

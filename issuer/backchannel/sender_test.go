@@ -88,11 +88,16 @@ func (s *site) ok(err error) {
 // endSession logs alice in at a client and out again.
 func (s *site) endSession(uri string) store.Session {
 	s.t.Helper()
+	client := store.Client{ID: store.NewID("app_"), Type: store.Public, BackchannelLogoutURI: uri}
+	s.ok(s.store.CreateClient(s.t.Context(), client))
+	return s.endSessionAt(client)
+}
+
+func (s *site) endSessionAt(client store.Client) store.Session {
+	s.t.Helper()
 	ctx, now := s.t.Context(), s.now()
 	user := store.User{ID: store.NewID(store.UserIDPrefix), Login: store.Login(store.NewID("")), Password: "x"}
-	client := store.Client{ID: store.NewID("app_"), Type: store.Public, BackchannelLogoutURI: uri}
 	s.ok(s.store.CreateUser(ctx, user))
-	s.ok(s.store.CreateClient(ctx, client))
 	session, err := s.store.CreateSession(ctx, store.Session{
 		ID: store.NewID("ses_"), Cookie: store.HashOf(store.NewToken("")), UserID: user.ID, AuthTime: now, ExpiresAt: now.Add(time.Hour),
 	})
@@ -249,4 +254,47 @@ func TestGoesNowhereElse(t *testing.T) {
 	if len(s.tokens()) != 0 || !s.pending().IsZero() {
 		t.Errorf("a client that is gone: %d deliveries", len(s.tokens()))
 	}
+}
+
+// A client that cannot be reached holds up no other, however many notices are
+// due for it.
+func TestDeadClientsHoldNobodyUp(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	s := newSite(t, func() time.Time { return now })
+	gone := httptest.NewTLSServer(nil)
+	dead := store.Client{ID: "dead", Type: store.Public, BackchannelLogoutURI: gone.URL + "/logout"}
+	gone.Close()
+	s.ok(s.store.CreateClient(t.Context(), dead))
+	for range batch - 1 {
+		s.endSessionAt(dead)
+	}
+	s.endSession(s.server.URL + "/logout")
+	due, err := s.store.DueLogouts(t.Context(), batch)
+	s.ok(err)
+	if order := inTurns(due); order[0].ClientID == order[1].ClientID || len(order) != batch {
+		t.Errorf("of %d notices the first two are for %s and %s", len(order), order[0].ClientID, order[1].ClientID)
+	}
+	sender := s.sender()
+	s.ok(sender.deliverDue(t.Context()))
+	if got := len(s.tokens()); got != 1 {
+		t.Errorf("the other client was told %d times", got)
+	}
+	if failed := counted(t, sender.attempts.WithLabelValues("failed")); failed < 1 || failed > parallel {
+		t.Errorf("the dead one was tried %v times", failed)
+	}
+	if next, err := s.store.NextLogout(t.Context()); err != nil || !next.Equal(now.Add(firstWait)) {
+		t.Errorf("the next is due at %s, %v", next, err)
+	}
+}
+
+// counted is a counter's value.
+func counted(t *testing.T, c prometheus.Collector) float64 {
+	t.Helper()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(c)
+	families, err := registry.Gather()
+	if err != nil || len(families) != 1 {
+		t.Fatal(families, err)
+	}
+	return families[0].GetMetric()[0].GetCounter().GetValue()
 }

@@ -10,7 +10,7 @@ import (
 const (
 	// Callers who did not prove themselves can send what they like: of theirs
 	// only so many are written, and the others counted, so that nobody fills
-	// the disk. At worst it is some 5 GB in 90 days.
+	// the disk. At worst it is some 8 GB in 90 days.
 	strangersBurst = 600
 	strangersEvery = 500 * time.Millisecond
 	// One address gets a part of it, so that a noisy one hides no other's.

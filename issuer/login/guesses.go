@@ -24,7 +24,7 @@ func newGuesses(now func() time.Time) *guesses {
 		accounts:  budget.New(10, 30*time.Second),
 		addresses: budget.New(50, 5*time.Second),
 		all:       budget.New(200, 100*time.Millisecond),
-		starts:    budget.New(20, 3*time.Second),
+		starts:    budget.New(20, 10*time.Second),
 	}
 }
 
