@@ -162,6 +162,7 @@ func TestLimitsShared(t *testing.T) {
 			"plans":        map[string]any{"free": map[string]any{"daily": 20}, "pro": map[string]any{"monthly": 1000}},
 			"default_plan": "pro", "client_plans": map[string]any{"freeloader": "free"},
 		})
+		c.Get("issuer.apis").([]any)[0].(map[string]any)["claims"] = map[string]any{"plan": "attribute.plan"}
 	}})
 	one, two := gate(s, t, s.Gateway(), ""), gate(s, t, second(t, s), "")
 
@@ -179,6 +180,13 @@ func TestLimitsShared(t *testing.T) {
 	_, free := s.Robot(t, "freeloader", "read:orders")
 	if let, refused := flood(t, s, 21, free, one, two); let != 20 || refused != 1 {
 		t.Errorf("a plan's day: %d were let through and %d refused, want 20 and 1", let, refused)
+	}
+	// A person's plan comes with the token, by an attribute of the person's.
+	shop, ada := s.AddShop(t, "shop", "read:orders"), s.AddUser(t, "ada", "customer")
+	s.CLI(t, "user", "update", ada.Login, "--attribute", "plan=free")
+	answer = orders(s, t, one, "/orders", s.Login(t, shop, ada, "read:orders").Access)
+	if policy := answer.Header.Get("RateLimit-Policy"); answer.Status != 200 || !strings.Contains(policy, `"free-day";q=20`) {
+		t.Errorf("a person's plan: %s, policy %s", answer, policy)
 	}
 	usage := s.CLI(t, "usage", "--client", "freeloader")
 	if !strings.Contains(usage, "day") || !strings.Contains(usage, "20") || strings.Contains(usage, "robot") {
