@@ -154,7 +154,11 @@ func migrate(file *bbolt.DB, auditKey []byte) error {
 		for ; version < uint64(len(migrations)); version++ {
 			err := migrations[version](tx)
 			if version+1 == sealedEnds {
-				err = errors.Join(err, (&txn{Tx: tx, auditKey: auditKey}).sealEnds())
+				// With another key the marks would be wrong for good.
+				t := &txn{Tx: tx, auditKey: auditKey}
+				if err = errors.Join(err, t.checkLastSeal()); err == nil {
+					err = t.sealEnds()
+				}
 			}
 			if err != nil {
 				return fmt.Errorf("migrating from schema %d: %w", version, err)

@@ -84,6 +84,10 @@ func TestEndsOfAnOlderAuditLogAreMarked(t *testing.T) {
 	}), db.Close()); err != nil {
 		t.Fatal(err)
 	}
+	if db, err := Open(path, Options{AuditKey: []byte("another")}); err == nil {
+		db.Close()
+		t.Error("it was taken over under another key")
+	}
 	db = openAt(t, path, options)
 	if head, _, err := db.VerifyEvents(t.Context(), store.EventHead{}, 10); err != nil || head.Sequence != 3 {
 		t.Errorf("%v, %v", head, err)
