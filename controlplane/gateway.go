@@ -63,6 +63,9 @@ type Gateway struct {
 	// whoever connects from there can name any address as its own. Default: none,
 	// a PROXY header is no HTTP and is refused.
 	ProxyProtocol []string `yaml:"proxy_protocol"`
+	// Which web pages of other origins may use the routes that say nothing of it
+	// themselves. Default: none.
+	CORS *CORS `yaml:"cors"`
 	// Where requests end up, by name: lower-case letters, digits and hyphens. The
 	// name is the end of the service's SPIFFE id, spiffe://TRUST_DOMAIN/service/NAME.
 	// Default: none.
@@ -145,6 +148,8 @@ type Route struct {
 	// Danger: after an edit of any route, buckets of routes that are not shared
 	// are full again. Default: none.
 	Limits []Limit `yaml:"limits"`
+	// Which web pages of other origins may use the route. Default: gateway.cors.
+	CORS *CORS `yaml:"cors"`
 	// How long the service may take to answer, up to 1h. Default: 15s.
 	Timeout time.Duration `yaml:"timeout"`
 	// Where responses go on (server-sent events, gRPC streams, WebSocket): for
@@ -184,11 +189,13 @@ func (g *Gateway) SetDefaults(dataDir string) {
 	if len(g.Issuers) == 0 {
 		g.Issuers = []string{g.PublicURL}
 	}
+	g.CORS.setDefaults()
 	for i := range g.Limits {
 		g.Limits[i].setDefaults("gateway-")
 	}
 	for i := range g.Routes {
 		conf.Default(&g.Routes[i].Timeout, defaultTimeout)
+		g.Routes[i].CORS.setDefaults()
 		for j := range g.Routes[i].Limits {
 			g.Routes[i].Limits[j].setDefaults("")
 		}

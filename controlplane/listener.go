@@ -30,6 +30,7 @@ func (in *Inputs) edgeListener() *listenerv3.Listener {
 
 func (in *Inputs) edgeManager(stats string, check *authzv3.ExtAuthz) *hcmv3.HttpConnectionManager {
 	filters := slices.Concat(
+		in.corsFilters(),
 		[]*hcmv3.HttpFilter{onDemand(limitHeaders, headerFilter())},
 		networkFilters(),
 		in.addressLimits(),

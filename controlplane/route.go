@@ -45,6 +45,9 @@ func (in *Inputs) edgeRoutes() *routev3.RouteConfiguration {
 		routes = append(routes, in.issuerRoutes()...)
 	}
 	for i := range in.Gateway.Routes {
+		if before := in.preflight(&in.Gateway.Routes[i]); before != nil {
+			routes = append(routes, before)
+		}
 		routes = append(routes, in.route(&in.Gateway.Routes[i]))
 	}
 	routes = append(routes, refuse(unknownRoute, 404, "Not Found", everything()))
@@ -141,6 +144,7 @@ func (in *Inputs) route(r *Route) *routev3.Route {
 	if in.counted(route.TypedPerFilterConfig, r) {
 		route.ResponseHeadersToRemove = limitHeaderNames
 	}
+	in.share(route, r)
 	r.stream(route.GetRoute())
 	if in.Gateway.Services[r.Service].inbound() {
 		watched(route, max(r.Timeout, r.Stream), id)
@@ -227,6 +231,8 @@ func refuse(name string, status uint32, title string, m *routev3.RouteMatch) *ro
 		TypedPerFilterConfig: map[string]*anypb.Any{extAuthz: unchecked(), cookieFilter: keepCookies()},
 	}
 }
+
+const appendAlways = corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD
 
 func overwrite(name, value string) *corev3.HeaderValueOption {
 	return &corev3.HeaderValueOption{

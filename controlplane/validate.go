@@ -34,6 +34,7 @@ func (g *Gateway) Validate() (vs conf.Violations) {
 	vs.AddUnder("", issuers("issuers", g.Issuers))
 	vs.AddUnder("", maxAge("revocation_max_age", g.RevocationMaxAge))
 	vs.AddUnder("services", g.validateServices())
+	vs.AddUnder("cors", g.CORS.validate())
 	vs.AddUnder("", g.validateNetworks())
 	vs.AddUnder("", g.validateLimits("limits", g.Limits, nil))
 	vs.AddUnder("", g.validateRoutes())

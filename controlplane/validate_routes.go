@@ -44,6 +44,7 @@ func (g *Gateway) validateRoute(r *Route) (vs conf.Violations) {
 		vs.Add("timeout", r.Timeout, "is out of bounds", fmt.Sprintf("use more than 0s, up to %v", longestTimeout))
 	}
 	vs.AddUnder("", g.validateStream(r))
+	vs.AddUnder("cors", r.CORS.validate())
 	vs.AddUnder("", g.validateLimits("limits", r.Limits, r))
 	if r.Public {
 		return append(vs, r.validatePublic()...)

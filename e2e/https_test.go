@@ -47,7 +47,9 @@ func TestHTTPSVersions(t *testing.T) {
 }
 
 func TestHTTPSRedirectAndHSTS(t *testing.T) {
-	s := harness.Start(t, harness.Options{})
+	s := harness.Start(t, harness.Options{Configure: func(_ *harness.System, c harness.Config) {
+		c.Set("gateway.cors", map[string]any{"allow_origins": []string{page}})
+	}})
 	_, access := s.Robot(t, "robot", "read:orders")
 	plain := "http://" + s.Config().Text("gateway.redirect_listen")
 	client := s.HTTP()
@@ -83,6 +85,49 @@ func TestHTTPSRedirectAndHSTS(t *testing.T) {
 		answer := s.Expect(t, row.status, "GET", row.path, row.token)
 		if got := answer.Header.Values("Strict-Transport-Security"); len(got) != 1 || !strings.HasPrefix(got[0], "max-age=31536000") {
 			t.Errorf("%s (%d): Strict-Transport-Security %q", row.path, row.status, got)
+		}
+	}
+	crossOrigin(t, s, access)
+}
+
+// page is the origin of a web page elsewhere.
+const page = "https://app.example.com"
+
+// crossOrigin finds that a page elsewhere may ask, needs its token, and reads why
+// it is refused; another page reads nothing.
+func crossOrigin(t *testing.T, s *harness.System, access string) {
+	t.Helper()
+	for _, row := range []struct {
+		name, method, token, origin string
+		status                      int
+		preflight                   string // the method that it is for
+		arrives                     bool
+	}{
+		{"a preflight", "OPTIONS", "", page, 200, "POST", false},
+		{"another page's preflight", "OPTIONS", "", "https://evil.example", 200, "POST", false},
+		{"no preflight", "OPTIONS", "", page, 404, "", false},
+		{"a request", "GET", access, page, 200, "", true},
+		{"another page's", "GET", access, "https://evil.example", 200, "", true},
+		{"without a token", "GET", "", page, 401, "", false},
+		{"beyond its scope", "POST", access, page, 403, "", false},
+	} {
+		request := s.Request(t, "/orders", row.token)
+		request.Method = row.method
+		request.Header.Set("Origin", row.origin)
+		if row.token == "" {
+			request.Header.Del("Authorization")
+		}
+		if row.preflight != "" {
+			request.Header.Set("Access-Control-Request-Method", row.preflight)
+		}
+		before := s.Orders.Requests.Load()
+		answer := s.Send(t, request)
+		if arrived := s.Orders.Requests.Load() != before; answer.Status != row.status || arrived != row.arrives {
+			t.Errorf("%s: %s, want %d; it arrives: %v", row.name, answer, row.status, arrived)
+		}
+		allowed := map[bool]string{true: page}[row.origin == page && row.status != 404]
+		if got := answer.Header.Get("Access-Control-Allow-Origin"); got != allowed {
+			t.Errorf("%s: pages of %q may read it, want %q", row.name, got, allowed)
 		}
 	}
 }
