@@ -93,6 +93,11 @@ func TestExchangeByDelegation(t *testing.T) {
 	if diff := cmp.Diff(map[string]any{"sub": "svc"}, raw["act"]); diff != "" || raw["auth_time"] == nil {
 		t.Errorf("act %s, auth_time %v", diff, raw["auth_time"])
 	}
+	// Whoever asks the issuer learns what the token says: that somebody acts, too.
+	told := s.request("POST", pathIntrospect, url.Values{"token": {a.json(t)["access_token"].(string)}}.Encode(), basic("svc", webSecret)).json(t)
+	if diff := cmp.Diff(raw["act"], told["act"]); diff != "" || told["active"] != true || told["sid"] != child.SessionID() || !cmp.Equal(told["roles"], raw["roles"]) || told["derived_from"] != nil {
+		t.Errorf("introspection %v, act %s", told, diff)
+	}
 	if len(child.Ancestors()) != 2 || child.Ancestors()[0].ID != parent.ID() {
 		t.Errorf("ancestors %v", child.Ancestors())
 	}

@@ -188,17 +188,19 @@ func userInfo(u store.User, has func(scope string) bool) *oidc.UserInfo {
 // else.
 type introspection = oidc.IntrospectionResponse
 
+// introspectedClaims says all that the token does to whoever reads it: who acts
+// (RFC 8693 §4.1), what it is bound to (RFC 8705 §3.2), roles, session, and what
+// the API has mapped. Of what it was made from only the issuer has any use.
 func introspectedClaims(c *token.Claims) *introspection {
-	described := &introspection{
+	claims := c.Raw()
+	delete(claims, "derived_from")
+	return &introspection{
+		Claims: claims,
 		Active: true, TokenType: typeOf(boundTo(c)),
 		Issuer: c.Issuer(), Subject: c.Subject(), Audience: c.Audience(), ClientID: c.ClientID(),
 		Scope: c.Scopes(), JWTID: c.ID(),
 		IssuedAt: oidc.FromTime(c.IssuedAt()), Expiration: oidc.FromTime(c.ExpiresAt()),
 	}
-	if cnf := confirmationOf(boundTo(c)); cnf != nil {
-		described.Claims = map[string]any{"cnf": cnf}
-	}
-	return described
 }
 
 // introspectedGrant describes a refresh token, which is nothing but its grant.
