@@ -93,7 +93,8 @@ func (s *signing) Run(ctx context.Context) error {
 		s.learn(state)
 		pause := lookAgain
 		if s.dirty {
-			if s.publish(ctx, s.now().Add(keyLife)); s.dirty {
+			if err := s.publish(ctx, s.now().Add(keyLife)); err != nil {
+				s.unpublished(err, state != nil)
 				pause = publishRetry
 			}
 		}
@@ -170,18 +171,23 @@ func (s *signing) own(ends time.Time) (keys []*workloadv1.AssertionKey) {
 	return keys
 }
 
-func (s *signing) publish(ctx context.Context, ends time.Time) {
+func (s *signing) publish(ctx context.Context, ends time.Time) error {
 	err := s.trust.Publish(ctx, &workloadv1.PublishAssertionKeysRequest{
 		Replica: s.replica, Keys: s.own(ends), Place: s.place, PredecessorsEnd: timestamppb.New(s.now().Add(s.keep)),
 	})
-	if err != nil {
-		if !s.failing {
-			s.logger.Warn("publishing the assertion keys", "error", err)
-		}
-		s.failing = true
-		return
+	if err == nil {
+		s.dirty, s.failing, s.published, s.ends = false, false, s.now(), ends
 	}
-	s.dirty, s.failing, s.published, s.ends = false, false, s.now(), ends
+	return err
+}
+
+// unpublished warns once. Of a trust service that was never heard, who watches
+// it warns.
+func (s *signing) unpublished(err error, heard bool) {
+	if heard && !s.failing {
+		s.logger.Warn("the assertion keys cannot be published: trying again", "error", err)
+		s.failing = true
+	}
 }
 
 // leave lets the keys end once what they signed has.
@@ -189,7 +195,9 @@ func (s *signing) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
 	defer cancel()
 	s.next = nil // it never signed
-	s.publish(ctx, s.now().Add(s.keep))
+	if err := s.publish(ctx, s.now().Add(s.keep)); err != nil {
+		s.logger.Info("the assertion keys' end is not published: they verify for up to an hour", "error", err)
+	}
 }
 
 // learn takes over what may be verified with, and who is denied.

@@ -20,6 +20,9 @@ const (
 	// soonest and latest bound the wait before trust is watched again.
 	soonest = 200 * time.Millisecond
 	latest  = 2 * time.Second
+	// settling is how long nothing may be heard at the start before that is worth
+	// a warning: parts start in any order.
+	settling = 5 * time.Second
 	// maxTrust bounds one state: a deny list of some ten thousand.
 	maxTrust = 4 << 20
 )
@@ -100,19 +103,20 @@ func (t *Trust) Run(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close()
-	pause, broken := soonest, false
+	pause, began := soonest, t.now()
+	known, told := false, false
 	for {
 		heard, err := t.watch(ctx, workloadv1.NewTrustClient(conn))
 		if ctx.Err() != nil {
 			return nil
 		}
 		if heard {
-			pause, broken = soonest, false
+			pause, known, told = soonest, true, false
 		}
 		t.troubled(err)
-		if !broken {
-			t.logger.Warn("trust is not heard of any more: what was heard last stays in use", "error", err)
-			broken = true
+		if settled := t.now().Sub(began) >= settling; !told && (known || settled) {
+			t.warn(known, err)
+			told = true
 		}
 		timer := time.NewTimer(jitter(pause))
 		select {
@@ -123,6 +127,14 @@ func (t *Trust) Run(ctx context.Context) error {
 		}
 		pause = min(2*pause, latest)
 	}
+}
+
+func (t *Trust) warn(known bool, err error) {
+	message := "trust cannot be heard of: trying again"
+	if known {
+		message = "trust is not heard of any more: what was heard last stays in use"
+	}
+	t.logger.Warn(message, "error", err)
 }
 
 // Publish replaces the assertion keys of an authorizer's replica.
