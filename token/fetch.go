@@ -23,6 +23,10 @@ const (
 	maxHeaders   = 16 << 10
 )
 
+// settling is how long the keys may be out of reach at the start before that is
+// worth a warning: parts start in any order.
+const settling = 5 * time.Second
+
 // newClient makes a client that goes to the one address and nowhere else: no
 // proxy from the environment, no redirect, no decompression.
 func newClient(config RemoteConfig) *http.Client {
@@ -76,15 +80,21 @@ func (r *Remote) fetch(ctx context.Context) (fresh time.Duration, err error) {
 	}
 	keys = r.allowed(keys)
 	r.succeeded(keys)
-	r.lastErr, r.success = nil, started
+	r.lastErr, r.told, r.success = nil, "", started
 	r.current.Store(&fetched{keys: keys, at: started})
 	return fresh, nil
 }
 
 // failed notes and logs a failure, once if it repeats. The lock is held.
 func (r *Remote) failed(err error) {
-	if r.lastErr == nil || r.lastErr.Error() != err.Error() {
-		r.config.Logger.Warn("fetching the issuer's keys", slog.String("url", r.config.URL), slog.Any("error", err))
+	now := r.config.Now()
+	if r.began.IsZero() {
+		r.began = now
+	}
+	settled := !r.success.IsZero() || now.Sub(r.began) >= settling
+	if settled && r.told != err.Error() {
+		r.config.Logger.Warn("the issuer's keys cannot be fetched", slog.String("url", r.config.URL), slog.Any("error", err))
+		r.told = err.Error()
 	}
 	r.lastErr = err
 	if errors.Is(err, ErrNoKeys) {

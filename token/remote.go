@@ -56,6 +56,8 @@ type Remote struct {
 	mu      sync.Mutex
 	dropped map[string]bool // kids and thumbprints that must not come back
 	lastErr error
+	began   time.Time // of the first failure, before any success
+	told    string    // the failure that was logged last
 	success time.Time
 	renewed int // calls of Renew: a fetch that began before one counts for nothing
 }

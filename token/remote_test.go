@@ -286,6 +286,30 @@ func TestRemoteLogsChanges(t *testing.T) {
 	})
 }
 
+// TestRemoteStartsQuietly where the issuer is there a little later: parts start in
+// any order. Afterwards a failure is told at once.
+func TestRemoteStartsQuietly(t *testing.T) {
+	key := tokentest.NewKey("ES256")
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		s := &jwksServer{answer: broken}
+		r := newTestRemote(t, s, func(c *RemoteConfig) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+		defer start(t, r)()
+		pass(settling - time.Second)
+		s.serve(withKeys(key))
+		pass(settling)
+		if strings.Contains(log.String(), "level=WARN") {
+			t.Errorf("warned at the start:\n%s", &log)
+		}
+		s.serve(broken)
+		r.Refresh()
+		pass(time.Minute)
+		if n := strings.Count(log.String(), "level=WARN"); n != 1 {
+			t.Errorf("%d warnings of keys that cannot be had any more:\n%s", n, &log)
+		}
+	})
+}
+
 // TestRemoteEnds in the middle of a fetch.
 func TestRemoteEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
