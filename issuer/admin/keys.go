@@ -17,11 +17,11 @@ var keyStates = map[store.KeyState]adminv1.KeyState{
 	store.KeyPurged:  adminv1.KeyState_KEY_STATE_PURGED,
 }
 
-func (s *Service) keyMessage(k store.Key) *adminv1.Key {
+func (s *Service) keyMessage(k store.Key, all []store.Key) *adminv1.Key {
 	m := &adminv1.Key{
 		Id: k.ID, Algorithm: k.Algorithm, State: keyStates[k.State],
 		CreatedAt: stamp(k.CreatedAt), RetiredAt: stamp(k.RetiredAt),
-		RetiresAt: stamp(s.deps.Keys.RetiresAt(k)), VerifiesUntil: stamp(s.deps.Keys.VerifiesUntil(k)),
+		RetiresAt: stamp(s.deps.Keys.RetiresAt(k, all)), VerifiesUntil: stamp(s.deps.Keys.VerifiesUntil(k)),
 	}
 	if k.State != store.KeyPurged {
 		m.ActiveAt = stamp(k.ActiveAt)
@@ -45,7 +45,7 @@ func (s *Service) ListKeys(ctx context.Context, _ *adminv1.ListKeysRequest) (*ad
 	}
 	response := &adminv1.ListKeysResponse{}
 	for _, k := range all {
-		response.Keys = append(response.Keys, s.keyMessage(k))
+		response.Keys = append(response.Keys, s.keyMessage(k, all))
 	}
 	return response, nil
 }
@@ -58,7 +58,7 @@ func (s *Service) RotateKeys(ctx context.Context, request *adminv1.RotateKeysReq
 	}
 	response := &adminv1.RotateKeysResponse{}
 	for _, k := range next {
-		response.Next = append(response.Next, s.keyMessage(k))
+		response.Next = append(response.Next, s.keyMessage(k, next))
 	}
 	return response, nil
 }

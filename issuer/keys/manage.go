@@ -76,10 +76,15 @@ func (r *Ring) VerifiesUntil(k store.Key) time.Time {
 }
 
 // RetiresAt is when a key stops signing, or is due to; zero: it is not known
-// yet, or never signed.
-func (r *Ring) RetiresAt(k store.Key) time.Time {
+// yet, or never signed. An active key gives way to the next one among all.
+func (r *Ring) RetiresAt(k store.Key, all []store.Key) time.Time {
 	switch k.State {
-	case store.KeyNext, store.KeyActive:
+	case store.KeyActive:
+		if next := sorted(of(all, k.Algorithm)).next; next != nil {
+			return next.ActiveAt
+		}
+		fallthrough
+	case store.KeyNext:
 		return k.ActiveAt.Add(r.timetable.any().every)
 	default:
 		return k.RetiredAt

@@ -162,10 +162,10 @@ func TestReport(t *testing.T) {
 			retires, until time.Time
 		}{
 			{all[0], switched, switched.Add(testConfig.Retention)},
-			{all[1], switched.Add(testConfig.RotateEvery), switched.Add(testConfig.Retention)},
+			{all[1], switched.Add(testConfig.PublishLead), switched.Add(testConfig.Retention)},
 			{all[2], switched.Add(testConfig.PublishLead + testConfig.RotateEvery), time.Time{}},
 		} {
-			got := fmt.Sprint(r.RetiresAt(row.key), r.VerifiesUntil(row.key))
+			got := fmt.Sprint(r.RetiresAt(row.key, all), r.VerifiesUntil(row.key))
 			if want := fmt.Sprint(row.retires, row.until); got != want {
 				t.Errorf("state %d: %s, want %s", row.key.State, got, want)
 			}
