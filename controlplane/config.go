@@ -37,7 +37,7 @@ type Config struct {
 	// HOST:PORT, one or more; HOST:PORT is spoken to over mutual TLS with the
 	// certificate in the Envoy's own `identity`. The edge asks over Unix sockets
 	// alone where there are any, sidecars over HOST:PORT alone. Default:
-	// [unix:run/authz.sock] in data_dir.
+	// [authz.listen].
 	Authz []string `yaml:"authz"`
 	// The SPIFFE id that authorizers must have over mutual TLS. Default:
 	// spiffe://TRUST_DOMAIN/authz.

@@ -24,8 +24,8 @@ type Gateway struct {
 	// it as well. Clients prove themselves to the issuer there, and use tokens
 	// that are bound to their certificate. Default: none.
 	MTLSHost string `yaml:"mtls_host"`
-	// The certificate of the edge. Default: tls/edge.crt and tls/edge.key in
-	// data_dir.
+	// The certificate of the edge, which the control plane reads and hands to it.
+	// Default: tls/edge.crt and tls/edge.key in data_dir.
 	TLS TLS `yaml:"tls"`
 	// How long browsers must remember to come by HTTPS only (HSTS), as a
 	// duration; `0s`: no header. Danger: browsers that have seen it refuse plain

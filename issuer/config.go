@@ -17,7 +17,7 @@ type Config struct {
 	// client's configuration invalid. Default: https://localhost:8443.
 	URL string `yaml:"url"`
 	// Where Envoy leads to (plain HTTP): unix:PATH, a 0600 socket, or a loopback
-	// address. Danger: throttling believes the X-Forwarded-For that comes from
+	// address, so that the issuer runs on the edge's machine. Danger: throttling believes the X-Forwarded-For that comes from
 	// there, and any process of this machine can reach a loopback address.
 	// Default: unix:run/issuer.sock in data_dir.
 	Listen string `yaml:"listen"`
