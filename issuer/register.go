@@ -47,10 +47,14 @@ type Registration struct {
 	// native clients of open registration may have. Danger: any application on a
 	// device may claim a scheme; PKCE keeps the code from it. Default: none.
 	RedirectSchemes []string `yaml:"redirect_schemes"`
+	// What each client of open registration gets, whether it asks for it or not:
+	// require_pushed_authorization_requests, dpop_bound_access_tokens,
+	// tls_client_certificate_bound_access_tokens. Default: none.
+	Require []string `yaml:"require"`
 }
 
 func (r Registration) policy() store.RegistrationPolicy {
-	return store.RegistrationPolicy{GrantTypes: r.GrantTypes, Scopes: r.Scopes, RedirectHosts: r.RedirectHosts, RedirectSchemes: r.RedirectSchemes}
+	return store.RegistrationPolicy{GrantTypes: r.GrantTypes, Scopes: r.Scopes, RedirectHosts: r.RedirectHosts, RedirectSchemes: r.RedirectSchemes, Require: r.Require}
 }
 
 func (r Registration) validate(scopes []string) (vs conf.Violations) {
@@ -58,7 +62,7 @@ func (r Registration) validate(scopes []string) (vs conf.Violations) {
 	case registerOpen:
 		return admin.CheckPolicy(r.policy(), scopes)
 	case registerOff, registerToken:
-		if len(r.GrantTypes)+len(r.Scopes)+len(r.RedirectHosts)+len(r.RedirectSchemes) > 0 {
+		if len(r.GrantTypes)+len(r.Scopes)+len(r.RedirectHosts)+len(r.RedirectSchemes)+len(r.Require) > 0 {
 			vs.Add("access", r.Access, "makes the policy beside it idle", "write open, or leave the policy out: tokens have their own")
 		}
 	default:

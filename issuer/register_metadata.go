@@ -109,13 +109,16 @@ func (m *clientMetadata) unsupported(c Config, hosts []string) error {
 }
 
 // client is the client that the metadata describes, with the defaults of RFC
-// 7591 §2. Without a scope it gets all that the policy has.
+// 7591 §2 and what the policy requires. Without a scope it gets all that the
+// policy has.
 func (m *clientMetadata) client(p store.RegistrationPolicy) store.Client {
 	c := store.Client{
 		Name: m.ClientName, Type: store.Confidential, GrantTypes: m.GrantTypes,
 		RedirectURIs: m.RedirectURIs, PostLogoutRedirectURIs: m.PostLogoutRedirectURIs, BackchannelLogoutURI: m.BackchannelLogoutURI,
-		IDTokenAlgorithm: m.IDTokenAlgorithm, IntrospectionAlgorithm: m.IntrospectionAlgorithm, RequirePushed: m.RequirePushed,
-		Proof: m.proof(), BindToKey: m.BindToKey, BindToCertificate: m.BindToCertificate,
+		IDTokenAlgorithm: m.IDTokenAlgorithm, IntrospectionAlgorithm: m.IntrospectionAlgorithm, Proof: m.proof(),
+		RequirePushed:     m.RequirePushed || p.Requires(store.RequirePushed),
+		BindToKey:         m.BindToKey || p.Requires(store.RequireKeyBound),
+		BindToCertificate: m.BindToCertificate || p.Requires(store.RequireCertificateBound),
 	}
 	switch {
 	case m.AuthMethod == methodNone && m.ApplicationType == "native":

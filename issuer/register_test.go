@@ -380,3 +380,47 @@ func TestReregistrationLosesNoField(t *testing.T) {
 		}
 	}
 }
+
+// What a policy requires every client gets, whatever it asks for, and keeps,
+// unless an administrator lets that client off.
+func TestRegistrationPolicyRequires(t *testing.T) {
+	s := newSite(t, func(c *Config) {
+		c.MTLSURL = "https://mtls.example"
+		c.Registration = Registration{
+			Access: registerOpen, GrantTypes: []string{grantClientCredentials}, Scopes: []string{"read:orders"},
+			Require: []string{store.RequirePushed, store.RequireKeyBound, store.RequireCertificateBound},
+		}
+	})
+	off := robotWith(store.RequirePushed, false, store.RequireKeyBound, false, store.RequireCertificateBound, false)
+	made := s.jsonRequest("POST", pathRegister, "", off).json(t)
+	id, management := made["client_id"].(string), made["registration_access_token"].(string)
+	off["client_id"] = id
+	put := func() (told map[string]any) {
+		told = s.jsonRequest("PUT", pathRegister+"?client_id="+id, management, off).json(t)
+		management, _ = told["registration_access_token"].(string)
+		return told
+	}
+	for name, told := range map[string]map[string]any{"made": made, "updated": put()} {
+		for _, what := range []string{store.RequirePushed, store.RequireKeyBound, store.RequireCertificateBound} {
+			if told[what] != true {
+				t.Errorf("%s: %s is %v", name, what, told[what])
+			}
+		}
+	}
+	if _, err := s.server.admin.UpdateClient(t.Context(), &adminv1.UpdateClientRequest{
+		Client: &adminv1.Client{Id: id}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"bind_to_key"}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if told := put(); told[store.RequireKeyBound] != nil || told[store.RequirePushed] != true {
+		t.Errorf("let off: %v", told)
+	}
+	for name, r := range map[string]Registration{
+		"unknown": {Access: registerOpen, GrantTypes: []string{grantClientCredentials}, Require: []string{"pkce"}},
+		"idle":    {Access: registerToken, Require: []string{store.RequirePushed}},
+	} {
+		if len(r.validate(nil)) == 0 {
+			t.Errorf("%s: it is fine", name)
+		}
+	}
+}

@@ -15,6 +15,7 @@ import (
 	"gatehouse.dev/gatehouse/internal/serve"
 	"gatehouse.dev/gatehouse/issuer/keys"
 	"gatehouse.dev/gatehouse/issuer/login"
+	"gatehouse.dev/gatehouse/issuer/store"
 )
 
 const (
@@ -56,6 +57,9 @@ func (c *Config) Validate() (vs conf.Violations) {
 	}
 	vs = append(vs, c.validateAPIs()...)
 	vs.AddUnder("registration", c.Registration.validate(newCatalog(*c).scopes))
+	if c.MTLSURL == "" && c.Registration.policy().Requires(store.RequireCertificateBound) {
+		vs.Add("registration.require", store.RequireCertificateBound, "needs mutual TLS", "set mtls_url, or leave it out")
+	}
 	vs = append(vs, c.validateExchanges()...)
 	vs = append(vs, c.validateVouchers()...)
 	return append(vs, c.validateRoles()...)

@@ -65,6 +65,7 @@ not named.` + howAdministered,
 	f.StringArrayVar(&token.Scopes, "scope", nil, "a scope that may be registered; may be repeated")
 	f.StringArrayVar(&token.RedirectHosts, "redirect-host", nil, "a host that redirect URIs may name, *.HOST for its subdomains; may be repeated")
 	f.StringArrayVar(&token.RedirectSchemes, "redirect-scheme", nil, "a private-use scheme that redirect URIs of native clients may have; may be repeated")
+	f.StringArrayVar(&token.Require, "require", nil, "what each client gets, whether it asks or not: require_pushed_authorization_requests, dpop_bound_access_tokens or tls_client_certificate_bound_access_tokens; may be repeated")
 	f.Int32Var(&token.UsesLeft, "uses", 1, "how many clients it may register")
 	f.DurationVar(&lifetime, "lifetime", 24*time.Hour, "how long it may be used")
 	f.StringVar(&file, "secret-file", "", "write the token into this file (0600) instead of showing it")

@@ -86,6 +86,11 @@ func heldTo(updated, was store.Client) *store.Registration {
 	if !slices.Equal(updated.GrantTypes, was.GrantTypes) {
 		held.Policy.GrantTypes = updated.GrantTypes
 	}
+	held.Policy.Require = slices.DeleteFunc(slices.Clone(held.Policy.Require), func(what string) bool {
+		return what == store.RequirePushed && was.RequirePushed && !updated.RequirePushed ||
+			what == store.RequireKeyBound && was.BindToKey && !updated.BindToKey ||
+			what == store.RequireCertificateBound && was.BindToCertificate && !updated.BindToCertificate
+	})
 	held.Held = slices.Clone(held.Held)
 	for field, changed := range map[string]bool{
 		store.HeldName:              updated.Name != was.Name,

@@ -29,7 +29,7 @@ func (s *Service) CreateRegistrationToken(ctx context.Context, request *adminv1.
 		ID: store.NewID(registrationID), Hash: store.HashOf(secret), Note: m.GetNote(), UsesLeft: int(m.GetUsesLeft()),
 		Policy: store.RegistrationPolicy{
 			GrantTypes: slices.Clone(m.GetGrantTypes()), Scopes: slices.Clone(m.GetScopes()), RedirectHosts: slices.Clone(m.GetRedirectHosts()),
-			RedirectSchemes: slices.Clone(m.GetRedirectSchemes()),
+			RedirectSchemes: slices.Clone(m.GetRedirectSchemes()), Require: slices.Clone(m.GetRequire()),
 		},
 		CreatedAt: s.deps.Now(), ExpiresAt: s.deps.Now().Add(lifetime),
 	}
@@ -51,6 +51,9 @@ func (s *Service) CreateRegistrationToken(ctx context.Context, request *adminv1.
 	return &adminv1.CreateRegistrationTokenResponse{Token: registrationMessage(r), Secret: secret}, nil
 }
 
+// requirable is what a policy may require.
+var requirable = []string{store.RequirePushed, store.RequireKeyBound, store.RequireCertificateBound}
+
 // CheckPolicy reports all that is wrong with a registration policy.
 func CheckPolicy(p store.RegistrationPolicy, scopes []string) (vs conf.Violations) {
 	if len(p.GrantTypes) == 0 {
@@ -58,6 +61,7 @@ func CheckPolicy(p store.RegistrationPolicy, scopes []string) (vs conf.Violation
 	}
 	unknown(&vs, "grant_types", p.GrantTypes, grantTypes, "is no grant type of Gatehouse", "write "+strings.Join(grantTypes, ", "))
 	unknown(&vs, "scopes", p.Scopes, slices.Concat(scopes, openIDScopes), "is no scope of any API", "declare it under issuer.apis")
+	unknown(&vs, "require", p.Require, requirable, "is nothing that can be required", "write "+strings.Join(requirable, ", "))
 	for i, host := range p.RedirectHosts {
 		if bare := strings.TrimPrefix(host, "*."); bare == "" || strings.Trim(bare, hostAlphabet) != "" {
 			vs.Add(fmt.Sprintf("redirect_hosts[%d]", i), host, "is no host", "write app.example, or *.app.example for its subdomains")
@@ -81,8 +85,8 @@ const schemeAlphabet = "abcdefghijklmnopqrstuvwxyz0123456789.-+"
 func registrationMessage(r store.RegistrationToken) *adminv1.RegistrationToken {
 	return &adminv1.RegistrationToken{
 		Id: r.ID, Note: r.Note, GrantTypes: r.Policy.GrantTypes, Scopes: r.Policy.Scopes, RedirectHosts: r.Policy.RedirectHosts,
-		RedirectSchemes: r.Policy.RedirectSchemes,
-		UsesLeft:        int32(r.UsesLeft), CreatedAt: timestamppb.New(r.CreatedAt), ExpiresAt: timestamppb.New(r.ExpiresAt),
+		RedirectSchemes: r.Policy.RedirectSchemes, Require: r.Policy.Require,
+		UsesLeft: int32(r.UsesLeft), CreatedAt: timestamppb.New(r.CreatedAt), ExpiresAt: timestamppb.New(r.ExpiresAt),
 	}
 }
 

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -44,7 +45,21 @@ type RegistrationPolicy struct {
 	// RedirectSchemes are the private-use schemes that redirect URIs of native
 	// clients may have (RFC 8252 §7.1).
 	RedirectSchemes []string `json:",omitempty"`
+	// Require is what each client gets, whether it asks for it or not: some of
+	// the Requires.
+	Require []string `json:",omitempty"`
 }
+
+// What a policy may require of clients, by the name of the metadata (RFC 9126
+// §6, RFC 9449 §5.2, RFC 8705 §3.4).
+const (
+	RequirePushed           = "require_pushed_authorization_requests"
+	RequireKeyBound         = "dpop_bound_access_tokens"
+	RequireCertificateBound = "tls_client_certificate_bound_access_tokens"
+)
+
+// Requires tells whether the policy requires something.
+func (p RegistrationPolicy) Requires(what string) bool { return slices.Contains(p.Require, what) }
 
 // RegistrationToken is an initial access token (RFC 7591 §3): whoever holds it
 // may register so many clients.

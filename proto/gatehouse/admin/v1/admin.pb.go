@@ -922,8 +922,12 @@ type RegistrationToken struct {
 	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
 	// Private-use URI schemes that redirect URIs of native clients may have.
 	RedirectSchemes []string `protobuf:"bytes,9,rep,name=redirect_schemes,json=redirectSchemes,proto3" json:"redirect_schemes,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// What each client gets, whether it asks for it or not, by the name of its
+	// metadata: require_pushed_authorization_requests, dpop_bound_access_tokens,
+	// tls_client_certificate_bound_access_tokens.
+	Require       []string `protobuf:"bytes,10,rep,name=require,proto3" json:"require,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RegistrationToken) Reset() {
@@ -1015,6 +1019,13 @@ func (x *RegistrationToken) GetExpiresAt() *timestamppb.Timestamp {
 func (x *RegistrationToken) GetRedirectSchemes() []string {
 	if x != nil {
 		return x.RedirectSchemes
+	}
+	return nil
+}
+
+func (x *RegistrationToken) GetRequire() []string {
+	if x != nil {
+		return x.Require
 	}
 	return nil
 }
@@ -4425,7 +4436,7 @@ const file_gatehouse_admin_v1_admin_proto_rawDesc = "" +
 	"withHashes\"_\n" +
 	"\x13ListClientsResponse\x124\n" +
 	"\aclients\x18\x01 \x03(\v2\x1a.gatehouse.admin.v1.ClientR\aclients\x12\x12\n" +
-	"\x04next\x18\x02 \x01(\tR\x04next\"\xd5\x02\n" +
+	"\x04next\x18\x02 \x01(\tR\x04next\"\xef\x02\n" +
 	"\x11RegistrationToken\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04note\x18\x02 \x01(\tR\x04note\x12\x1f\n" +
@@ -4438,7 +4449,9 @@ const file_gatehouse_admin_v1_admin_proto_rawDesc = "" +
 	"created_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x129\n" +
 	"\n" +
 	"expires_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12)\n" +
-	"\x10redirect_schemes\x18\t \x03(\tR\x0fredirectSchemes\"\x94\x01\n" +
+	"\x10redirect_schemes\x18\t \x03(\tR\x0fredirectSchemes\x12\x18\n" +
+	"\arequire\x18\n" +
+	" \x03(\tR\arequire\"\x94\x01\n" +
 	"\x1eCreateRegistrationTokenRequest\x12;\n" +
 	"\x05token\x18\x01 \x01(\v2%.gatehouse.admin.v1.RegistrationTokenR\x05token\x125\n" +
 	"\blifetime\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\blifetime\"v\n" +
