@@ -45,6 +45,7 @@ func TestRunStartsSidecars(t *testing.T) {
 	if len(pids) != 2 {
 		t.Errorf("%d Envoys were started, want the edge and one sidecar", len(pids))
 	}
+	followSidecars(t, s, run, access)
 	run.Stop(t)
 	for _, m := range pids {
 		pid, err := strconv.Atoi(m[1])
@@ -55,4 +56,44 @@ func TestRunStartsSidecars(t *testing.T) {
 			t.Errorf("Envoy %d is still there: %v", pid, err)
 		}
 	}
+}
+
+// followSidecars adds a sidecar by an edit and takes it away by another: it is
+// started, and ended once nobody is led to it; requests go on.
+func followSidecars(t *testing.T, s *harness.System, run *harness.Process, access string) {
+	t.Helper()
+	before := s.Config()
+	s.Edit(t, func(c harness.Config) {
+		c.Set("gateway.services.profile.sidecar", map[string]any{"address": harness.FreeAddress(t)})
+	})
+	added := regexp.MustCompile(`"msg":"envoy started".*"node":"profile-1".*"pid":(\d+)|"msg":"envoy started".*"pid":(\d+).*"node":"profile-1"`)
+	var pid string
+	harness.Eventually(t, 40*time.Second, func() error {
+		found := added.FindStringSubmatch(run.Log())
+		if found == nil {
+			return errors.New("no Envoy was started for profile")
+		}
+		pid = found[1] + found[2]
+		if answer := s.Call(t, "GET", "/open", ""); answer.Status != 200 {
+			return errors.New(answer.String())
+		}
+		// Each Envoy on the way adds its peer.
+		if way := strings.Join(s.Profile.Last().Header["x-forwarded-for"], ","); strings.Count(way, ",") != 1 {
+			return errors.New("requests do not go by the sidecar: " + way)
+		}
+		return nil
+	})
+	s.Write(t, before)
+	number, err := strconv.Atoi(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	harness.Eventually(t, 60*time.Second, func() error {
+		if err := syscall.Kill(number, 0); !errors.Is(err, syscall.ESRCH) {
+			return errors.New("the sidecar that was taken away still runs")
+		}
+		return nil
+	})
+	s.Expect(t, 200, "GET", "/open", "")
+	s.Expect(t, 200, "GET", "/orders", access)
 }

@@ -64,19 +64,17 @@ func (s *site) buildEnvoys() error {
 	if err != nil {
 		return err
 	}
-	stations := []*station{edge}
+	s.add(edge, s.config.Envoy.XDS)
+	unready := []serve.Missing{edge.missing}
 	for _, name := range s.config.Gateway.LocalSidecars() {
 		sidecar, err := s.sidecar(name)
 		if err != nil {
 			return err
 		}
-		stations = append(stations, sidecar)
+		s.fleet.first[name] = sidecar
+		unready = append(unready, sidecar.missing)
 	}
-	var unready []serve.Missing
-	for _, st := range stations {
-		s.add(st, s.config.Envoy.XDS)
-		unready = append(unready, st.missing)
-	}
+	s.front = append(s.front, process{"sidecars", s.fleet.Run})
 	s.front = append(s.front, process{"start", func(ctx context.Context) error { return s.announce(ctx, together(unready)) }})
 	return nil
 }

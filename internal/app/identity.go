@@ -106,14 +106,17 @@ func (s *site) add(st *station, xds string) {
 	if st.agent != nil {
 		s.behind = append(s.behind, process{st.name + "'s agent", st.agent.Run})
 	}
-	s.front = append(s.front, process{st.name, func(ctx context.Context) error {
-		if st.source != nil && !s.await(ctx, st.source.Missing) {
-			return nil
-		}
-		// Without its control plane Envoy would try again ever more slowly.
-		if s.has(ControlPlane) && !s.await(ctx, gone("the control plane", xds)) {
-			return nil
-		}
-		return st.envoy.Keep(ctx)
-	}})
+	s.front = append(s.front, process{st.name, func(ctx context.Context) error { return s.keep(ctx, st, xds) }})
+}
+
+// keep runs the station's Envoy until ctx ends and it has drained.
+func (s *site) keep(ctx context.Context, st *station, xds string) error {
+	if st.source != nil && !s.await(ctx, st.source.Missing) {
+		return nil
+	}
+	// Without its control plane Envoy would try again ever more slowly.
+	if s.has(ControlPlane) && !s.await(ctx, gone("the control plane", xds)) {
+		return nil
+	}
+	return st.envoy.Keep(ctx)
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -49,7 +51,10 @@ func (s *site) build() error {
 		}
 		g = server
 	}
+	reloader := NewReloader(s.config, g, s.logger)
 	if s.has(Envoy) {
+		s.fleet = newFleet(s, goneFrom(s.groups))
+		reloader.sidecars = s.fleet.want
 		if err := s.buildEnvoys(); err != nil {
 			return errors.Join(err, s.authority.Close())
 		}
@@ -58,7 +63,7 @@ func (s *site) build() error {
 		s.behind = append(s.behind, process{"sample services", s.runSample})
 	}
 	s.front = append(s.front,
-		process{"configuration", NewReloader(s.config, s.parts, g, s.logger).Run},
+		process{"configuration", reloader.Run},
 		process{"certificates", s.maintain})
 	return nil
 }
@@ -136,6 +141,7 @@ func (s *site) buildControlPlane() (*controlplane.Server, error) {
 	}
 	s.behind = append(s.behind, process{string(ControlPlane), c.Run}, process{"workload CA", authority.Run})
 	s.missing = append(s.missing, c.Missing)
+	s.groups = func() []string { return slices.Collect(maps.Keys(c.Status().Groups)) }
 	return c, nil
 }
 

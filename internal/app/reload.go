@@ -26,10 +26,11 @@ type Reloader struct {
 	started *Config
 	// current is the gateway part that runs now.
 	current controlplane.Gateway
-	// parts are the sections of this process.
-	parts   []Part
 	gateway gateway // nil: no control plane in this process
-	logger  *slog.Logger
+	// sidecars is told of it, too, for the sidecars of this machine; nil: this
+	// process runs none.
+	sidecars func(controlplane.Gateway)
+	logger   *slog.Logger
 
 	files *files
 	seen  [sha256.Size]byte
@@ -42,8 +43,8 @@ type Reloader struct {
 }
 
 // NewReloader prepares following the file of c, which the parts run with.
-func NewReloader(c *Config, parts []Part, g gateway, logger *slog.Logger) *Reloader {
-	r := &Reloader{started: c, current: c.Gateway, parts: parts, gateway: g, logger: logger}
+func NewReloader(c *Config, g gateway, logger *slog.Logger) *Reloader {
+	r := &Reloader{started: c, current: c.Gateway, gateway: g, logger: logger}
 	r.files = newFiles(r.list, logger)
 	// What it names, such as a policy, may arrive after it.
 	r.files.retry = func() bool { return r.refused != "" }
@@ -191,19 +192,8 @@ func (r *Reloader) apply(ctx context.Context, next *Config) {
 	}
 	r.current, r.tls, r.lists = merged.Gateway, tls, lists
 	r.logger.Info("gateway change taken over", "keys", keys)
-	r.tellSidecars()
-}
-
-// tellSidecars names the services whose sidecars this process would have
-// started: until it does, nobody reaches them.
-func (r *Reloader) tellSidecars() {
-	if !slices.Contains(r.parts, Envoy) {
-		return
-	}
-	runs := r.started.Gateway.LocalSidecars()
-	waiting := slices.DeleteFunc(r.current.LocalSidecars(), func(name string) bool { return slices.Contains(runs, name) })
-	if len(waiting) > 0 {
-		r.logger.Warn("services have sidecars that do not run, so that requests to them are answered 503: restart, or start each with `gatehouse sidecar`", "services", waiting)
+	if r.sidecars != nil {
+		r.sidecars(r.current)
 	}
 }
 

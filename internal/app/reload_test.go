@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -18,8 +19,9 @@ import (
 
 // recorder is a control plane that takes down what it is told.
 type recorder struct {
-	applied chan controlplane.Gateway
-	refused chan error
+	applied  chan controlplane.Gateway
+	refused  chan error
+	sidecars chan []string
 }
 
 func (r *recorder) Apply(_ context.Context, g controlplane.Gateway) error {
@@ -54,8 +56,9 @@ func follow(t *testing.T, path string) (*recorder, *logs) {
 	if err := c.Prepare(c.All(), time.Now); err != nil {
 		t.Fatal(err)
 	}
-	told, log := &recorder{make(chan controlplane.Gateway, 16), make(chan error, 16)}, &logs{}
-	reloader := NewReloader(c, c.All(), told, slog.New(slog.NewTextHandler(log, nil)))
+	told, log := &recorder{make(chan controlplane.Gateway, 16), make(chan error, 16), make(chan []string, 16)}, &logs{}
+	reloader := NewReloader(c, told, slog.New(slog.NewTextHandler(log, nil)))
+	reloader.sidecars = func(g controlplane.Gateway) { told.sidecars <- g.LocalSidecars() }
 	reloader.files.settle, reloader.files.poll = 5*time.Millisecond, 50*time.Millisecond
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -213,7 +216,7 @@ func TestTheFirstPlanNeedsTheControlPlane(t *testing.T) {
 func TestAProcessNamesTheOthersParts(t *testing.T) {
 	c := load(t, write(t, small))
 	log := &logs{}
-	reloader := NewReloader(c, []Part{Authz}, nil, slog.New(slog.NewTextHandler(log, nil)))
+	reloader := NewReloader(c, nil, slog.New(slog.NewTextHandler(log, nil)))
 	writeText(t, c.Path(), strings.Replace(small, "issuer:\n", "issuer:\n  access_token_lifetime: 1m\n", 1))
 	reloader.reload(t.Context())
 	if said := log.String(); !strings.Contains(said, "parts=[issuer]") {
@@ -221,17 +224,18 @@ func TestAProcessNamesTheOthersParts(t *testing.T) {
 	}
 }
 
-// A sidecar that an edit brings does not run by itself.
-func TestANewSidecarIsTold(t *testing.T) {
+// Whoever runs the sidecars of this machine hears which an edit leaves.
+func TestSidecarsFollowAnEdit(t *testing.T) {
 	path := write(t, small)
-	told, log := follow(t, path)
+	told, _ := follow(t, path)
 	edited := strings.Replace(small, "hello: {url: http://127.0.0.1:9300}", "hello: {url: http://127.0.0.1:9300, sidecar: {address: 127.0.0.1:9301}}", 1)
 	rename(t, path, edited)
-	receive(t, told.applied, "the edit")
-	rename(t, path, strings.Replace(edited, "path: /", "path: /new", 1))
-	receive(t, told.applied, "another, by which the first one is logged")
-	if said := log.String(); !strings.Contains(said, "gatehouse sidecar") || !strings.Contains(said, "services=[hello]") {
-		t.Errorf("the log does not say that the sidecar does not run:\n%s", said)
+	if got := receive(t, told.sidecars, "the sidecars of the edit"); !slices.Equal(got, []string{"hello"}) {
+		t.Errorf("the sidecars are %q", got)
+	}
+	rename(t, path, small)
+	if got := receive(t, told.sidecars, "the sidecars of the edit back"); len(got) > 0 {
+		t.Errorf("the sidecars are %q", got)
 	}
 }
 
@@ -278,8 +282,8 @@ func TestAnEditDuringTheStartIsApplied(t *testing.T) {
 	path := write(t, small)
 	c := load(t, path)
 	rename(t, path, strings.Replace(small, "path: /", "path: /early", 1))
-	told := &recorder{make(chan controlplane.Gateway, 1), make(chan error, 1)}
-	reloader := NewReloader(c, c.All(), told, slog.New(slog.DiscardHandler))
+	told := &recorder{applied: make(chan controlplane.Gateway, 1), refused: make(chan error, 1)}
+	reloader := NewReloader(c, told, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	go reloader.Run(ctx)

@@ -83,6 +83,10 @@ type site struct {
 
 	// authority is the workload CA, where this process has the control plane.
 	authority *ca.Server
+	// fleet are the sidecars of this machine, where this process has the edge.
+	fleet *fleet
+	// groups are those that the control plane of this process has.
+	groups func() []string
 	// behind are the parts that Envoy asks, front what faces clients.
 	behind, front []process
 	missing       []serve.Missing
