@@ -65,10 +65,10 @@ func killIssuer(t *testing.T, again rounds) {
 		stop()
 		s.StartPart(t, harness.Issuer)
 
+		others.hold(t)
 		harness.Eventually(t, 5*time.Second, s.Says(200, "GET", "/orders", redeemed.Access))
 		s.Expect(t, 200, "GET", "/orders", s.Token(t, harness.Client{ID: client, Secret: secret}, "read:orders"))
 		w.holds(t, chains)
-		others.hold(t)
 		if answer := s.Post(t, "/oauth/token", shop, a.Redemption(code)); answer.Status != 400 {
 			t.Errorf("a code that was redeemed before the kill: %s", answer)
 		}
