@@ -127,7 +127,7 @@ func (i *Issuer) Run(ctx context.Context) (err error) {
 	group.Go(func() error {
 		return serve.GRPC(ctx, listeners.admin, admin.Serve(s.admin))
 	})
-	i.deps.Logger.Info("issuer ready", "issuer", i.config.URL, "listen", listeners.public.Addr().String())
+	i.deps.Logger.Info("issuer ready", "issuer", i.config.URL, "listen", i.config.Listen)
 	return group.Wait()
 }
 
