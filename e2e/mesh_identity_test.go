@@ -163,6 +163,7 @@ func TestMeshConfigurationIsOnesOwn(t *testing.T) {
 			t.Errorf("%s gets nothing any more: %v", group, err)
 		}
 	}
+	m.dumpsTellNoSecret(t)
 }
 
 // steal asks for another's resources, as oneself and as the other.
