@@ -79,7 +79,10 @@ routes:
 `, good, other, trusted, startH2C(t), stalled.URL))
 	for path, want := range map[string]string{
 		"/named": "200 HTTP/2.0", "/numbered": "200 HTTP/2.0", "/grpc": "200 HTTP/2.0",
-		"/other": "503 ", "/untrusted": "503 ", "/stalled": "504 ",
+		// What is wrong with a service is nothing to tell strangers.
+		"/other":     `503 {"detail":"What this request needs cannot be reached now."`,
+		"/untrusted": `503 {"detail":"What this request needs cannot be reached now."`,
+		"/stalled":   `504 {"detail":"What this request needs took too long."`,
 	} {
 		status, body := r.get(t, path)
 		if got := fmt.Sprint(status, " ", body); !strings.HasPrefix(got, want) {

@@ -46,7 +46,7 @@ func (in *Inputs) edgeManager(stats string, check *authzv3.ExtAuthz) *hcmv3.Http
 	)
 	manager := connectionManager(stats, edgeRoutes, filters...)
 	in.clientAddress(manager)
-	manager.LocalReplyConfig = problems()
+	manager.LocalReplyConfig = problems("This address is not permitted here.")
 	return manager
 }
 
@@ -54,7 +54,7 @@ func (in *Inputs) edgeManager(stats string, check *authzv3.ExtAuthz) *hcmv3.Http
 func (in *Inputs) redirectListener() *listenerv3.Listener {
 	manager := connectionManager(redirectListener, redirectRoutes, append(networkFilters(), filter(routerFilter, router()))...)
 	in.clientAddress(manager)
-	manager.LocalReplyConfig = problems()
+	manager.LocalReplyConfig = problems("This address is not permitted here.")
 	return in.proxied(listen(redirectListener, in.Gateway.RedirectListen, manager, nil))
 }
 

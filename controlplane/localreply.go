@@ -12,17 +12,29 @@ import (
 )
 
 // problems make Envoy's own answers problem documents (RFC 9457), as the
-// authorizer's are: an address that is refused, a limit that is used up. The first mapper that fits counts, so that what the
-// authorizer answered (UAEX) stays in its words.
-func problems() *hcmv3.LocalReplyConfig {
+// authorizer's are: who is refused, a limit that is used up, a service that
+// cannot be reached, of which Envoy would tell how. The first mapper that fits
+// counts, so that what the authorizer answered (UAEX) stays in its words.
+func problems(forbidden string) *hcmv3.LocalReplyConfig {
 	mappers := []*hcmv3.ResponseMapper{{Filter: flagged("UAEX")}}
-	mappers = append(mappers, problem(answered(http.StatusTooManyRequests), http.StatusTooManyRequests, "Too many requests: see Retry-After.")...)
-	mappers = append(mappers, problem(answered(http.StatusForbidden), http.StatusForbidden, "This address is not permitted here.")...)
+	for _, p := range []struct {
+		status int
+		detail string
+	}{
+		{http.StatusTooManyRequests, "Too many requests: see Retry-After."},
+		{http.StatusForbidden, forbidden},
+		{http.StatusBadGateway, "What this request needs gave no proper answer."},
+		{http.StatusServiceUnavailable, "What this request needs cannot be reached now."},
+		{http.StatusGatewayTimeout, "What this request needs took too long."},
+	} {
+		mappers = append(mappers, problem(p.status, p.detail)...)
+	}
 	return &hcmv3.LocalReplyConfig{Mappers: mappers}
 }
 
 // problem answers in JSON, and in plain text where it becomes a grpc-message.
-func problem(when *logv3.AccessLogFilter, status int, detail string) []*hcmv3.ResponseMapper {
+func problem(status int, detail string) []*hcmv3.ResponseMapper {
+	when := answered(uint32(status))
 	body := &structpb.Struct{Fields: map[string]*structpb.Value{
 		"type":       structpb.NewStringValue("about:blank"),
 		"title":      structpb.NewStringValue(http.StatusText(status)),

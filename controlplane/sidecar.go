@@ -1,7 +1,6 @@
 package controlplane
 
 import (
-	"net/http"
 	"slices"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -47,10 +46,7 @@ func sidecarManager(name string, filters ...*hcmv3.HttpFilter) *hcmv3.HttpConnec
 	m := connectionManager(name, name, filters...)
 	m.PreserveExternalRequestId = true // one id along the whole chain
 	m.AlwaysSetRequestIdInResponse = false
-	m.LocalReplyConfig = &hcmv3.LocalReplyConfig{Mappers: append(
-		[]*hcmv3.ResponseMapper{{Filter: flagged("UAEX")}}, // as the authorizer worded it
-		problem(answered(http.StatusForbidden), http.StatusForbidden, "This caller is not permitted here.")...,
-	)}
+	m.LocalReplyConfig = problems("This caller is not permitted here.")
 	return m
 }
 
