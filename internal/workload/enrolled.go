@@ -71,7 +71,7 @@ func NewEnrolled(config Enrolment, deps Deps) (*Source, error) {
 		s.renewer.received = received
 		s.Set(state)
 	}
-	s.keepRoots = func(roots []*x509.Certificate) error { return e.folder.saveRoots(roots) }
+	s.renewer.keepRoots = e.folder.saveRoots
 	return s, nil
 }
 

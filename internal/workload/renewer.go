@@ -2,6 +2,7 @@ package workload
 
 import (
 	"context"
+	"crypto/x509"
 	"log/slog"
 	"math/big"
 	"math/rand/v2"
@@ -23,6 +24,8 @@ type renewer struct {
 	now    func() time.Time
 	// obtain gets another state, in place of old, which may be nil or over.
 	obtain func(ctx context.Context, old *State) (*State, error)
+	// keepRoots writes a pushed trust bundle down.
+	keepRoots func([]*x509.Certificate) error
 	// received is when the present certificate came: it may be dated back.
 	received time.Time
 	// trouble is why the last try failed; nil: it did not.
@@ -67,6 +70,7 @@ func (r *renewer) due(state *State) time.Time {
 }
 
 func (r *renewer) renew(ctx context.Context, old *State) error {
+	pushes := r.live.renewing()
 	next, err := r.obtain(ctx, old)
 	if err != nil {
 		if text := err.Error(); ctx.Err() == nil && (r.trouble.Load() == nil || *r.trouble.Load() != text) {
@@ -77,7 +81,11 @@ func (r *renewer) renew(ctx context.Context, old *State) error {
 	}
 	r.trouble.Store(nil)
 	r.received = r.now()
-	r.live.Set(next)
+	if kept := r.live.renewed(next, pushes); kept != nil {
+		if err := r.keepRoots(kept); err != nil {
+			r.logger.Error("keeping the trust bundle", "error", err)
+		}
+	}
 	r.logger.Info("new certificate", "spiffe_id", next.ID, "serial", next.Pair.Leaf.SerialNumber.Text(16), "not_after", next.Pair.Leaf.NotAfter)
 	return nil
 }

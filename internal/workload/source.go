@@ -31,18 +31,19 @@ type Source struct {
 	Live
 	renewer renewer
 	run     func(context.Context) error
-	// keepRoots writes a pushed trust bundle down; nil: nothing is kept.
-	keepRoots func([]*x509.Certificate) error
-	denied    *serve.Denied
+	denied  *serve.Denied
 }
 
 // newSource renews through obtain.
 func newSource(obtain func(context.Context, *State) (*State, error), deps Deps) *Source {
 	s := &Source{denied: serve.NewDenied()}
-	s.renewer = renewer{live: &s.Live, logger: deps.Logger, now: deps.Now, obtain: obtain}
+	s.renewer = renewer{live: &s.Live, logger: deps.Logger, now: deps.Now, obtain: obtain, keepRoots: keepNone}
 	s.run = s.renewer.Run
 	return s
 }
+
+// keepNone writes no trust bundle down.
+func keepNone([]*x509.Certificate) error { return nil }
 
 // Run keeps the certificate fresh until ctx ends.
 func (s *Source) Run(ctx context.Context) error { return s.run(ctx) }
@@ -57,10 +58,8 @@ func (s *Source) Denied() *serve.Denied { return s.denied }
 
 // Trust takes over a trust bundle that was pushed.
 func (s *Source) Trust(roots []*x509.Certificate) error {
-	before, _ := s.Current()
-	s.SetRoots(roots)
-	if after, _ := s.Current(); after == before || s.keepRoots == nil {
+	if !s.SetRoots(roots) {
 		return nil
 	}
-	return s.keepRoots(roots)
+	return s.renewer.keepRoots(roots)
 }
