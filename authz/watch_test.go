@@ -59,13 +59,17 @@ func TestStreamsOfTheRevokedEnd(t *testing.T) {
 	from, to := w.admitted(testOrders, ""), w.admitted("", testOrders)
 	others := w.admitted(testProfile, "")
 	trust.change(func() { trust.denied = []string{testOrders} })
-	for name, stream := range map[string]extprocv3.ExternalProcessor_ProcessClient{
-		"from it": from, "to it": to, "a new one": w.watchedStream(testOrders, ""), "a new one of the edge": w.watchedStream(testNode, testOrders),
-	} {
+	ended := func(name string, stream extprocv3.ExternalProcessor_ProcessClient) {
+		t.Helper()
 		if _, err := stream.Recv(); status.Code(err) != codes.PermissionDenied {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	ended("from it", from)
+	ended("to it", to)
+	// New ones begin once those have shown that the authorizer knows.
+	ended("a new one", w.watchedStream(testOrders, ""))
+	ended("a new one of the edge", w.watchedStream(testNode, testOrders))
 	trailers := &extprocv3.ProcessingRequest{Request: &extprocv3.ProcessingRequest_ResponseTrailers{ResponseTrailers: &extprocv3.HttpTrailers{}}}
 	if err := others.Send(trailers); err != nil {
 		t.Fatal(err)
