@@ -58,6 +58,30 @@ func (r *redisServer) counters(t testing.TB) *Shared {
 	return s
 }
 
+// A Redis that does not let us read counts nothing: that is a failure, not an
+// empty counter.
+func TestRedisMustBeReadable(t *testing.T) {
+	counters := startRedis(t).counters(t)
+	allow := func(what string) {
+		t.Helper()
+		if err := counters.client.Do(t.Context(), "ACL", "SETUSER", "default", what).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	demand := []Demand{{Key: "unread", Name: "n", Limit: 3, Requests: 3, Per: time.Hour}}
+	allow("-get")
+	if outcomes, err := counters.Take(t.Context(), time.Now(), demand); err == nil {
+		t.Errorf("counted what could not be read: %+v", outcomes)
+	}
+	if err := counters.ping(t.Context()); err == nil {
+		t.Error("Redis is taken for one that counts")
+	}
+	allow("+get")
+	if _, err := counters.Take(t.Context(), time.Now(), demand); err != nil {
+		t.Error(err)
+	}
+}
+
 // What stands at one of our keys and cannot be ours costs that counter what it
 // held, and nobody else anything: neither an answer nor Redis.
 func TestRedisHoldsWhatIsNotOurs(t *testing.T) {
@@ -80,6 +104,7 @@ func TestRedisHoldsWhatIsNotOurs(t *testing.T) {
 		"one number":       func(key string) []any { return []any{"SET", key, "7"} },
 		"an endless one":   func(key string) []any { return []any{"SET", key, strings.Repeat("9", 400) + " 1"} },
 		"more than fits":   func(key string) []any { return []any{"SET", key, "99999999999999999999 1"} },
+		"more than exact":  func(key string) []any { return []any{"SET", key, "9999999999999999 1"} },
 		"a far future":     func(key string) []any { return []any{"SET", key, "10800000000 " + far} },
 		"numbers of Lua's": func(key string) []any { return []any{"SET", key, "1e3 0x10"} },
 	}

@@ -3,13 +3,18 @@
 -- share; then for each key: limit, requests (0: a quota), cost in credits or the
 -- quota's end in milliseconds.
 -- Answers: the time, 1 if counted, and for each key what it held before.
--- A value that is not ours counts as none, so that it spoils no other counter.
+-- A value that is not ours counts as none, so that it spoils no other counter;
+-- one that we may not read is a failure, or nothing would ever be counted.
+local exact = 9007199254740991 -- what Lua's numbers hold
 local function held(key)
-  local value = redis.pcall('GET', key) -- of a list or a hash: a table
+  local value = redis.pcall('GET', key)
+  if type(value) == 'table' and value.err and not value.err:find('WRONGTYPE', 1, true) then error(value.err) end
   if type(value) ~= 'string' then return 0, 0 end
   local a, b = value:match('^(%d+) (%d+)$')
   if not a or #a > 16 or #b > 16 then return 0, 0 end
-  return tonumber(a), tonumber(b)
+  a, b = tonumber(a), tonumber(b)
+  if a > exact or b > exact then return 0, 0 end
+  return a, b
 end
 local hour = 3600000000
 local now = tonumber(ARGV[1])
