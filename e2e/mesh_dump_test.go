@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/pem"
+	"errors"
 	"io/fs"
 	"net"
 	"net/http"
@@ -60,10 +61,16 @@ func (m *mesh) privateKeys(t *testing.T) map[string][]byte {
 	t.Helper()
 	keys := map[string][]byte{}
 	err := filepath.WalkDir(m.Dir, func(path string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // replaced meanwhile
+		}
 		if err != nil || !entry.Type().IsRegular() {
 			return err
 		}
 		text, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
 		for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
 			if strings.HasSuffix(block.Type, "PRIVATE KEY") {
 				keys[path] = block.Bytes

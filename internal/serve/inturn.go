@@ -99,20 +99,46 @@ func (t *turn) taken() bool {
 }
 
 // checkShared refuses a folder in which others than a user could put their
-// socket in the place of ours.
+// socket in the place of ours: they may write neither to it nor, unless only to
+// what is their own there (sticky, as /tmp), to any folder on the way to it.
 func checkShared(dir string, user int) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("making the folder of a shared socket: %w", err)
 	}
-	info, err := os.Stat(dir)
+	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return fmt.Errorf("looking at the folder of a shared socket: %w", err)
 	}
-	if mode := info.Mode().Perm(); mode&0o022 != 0 {
-		return fmt.Errorf("the folder %s of a shared socket is writable for others (mode %o), who could answer in our place: chmod go-w it, or choose another", dir, mode)
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return fmt.Errorf("looking at the folder of a shared socket: %w", err)
+	}
+	// By its name and by what that stands for, for either could be replaced.
+	for _, way := range []string{dir, real} {
+		for at := way; ; at = filepath.Dir(at) {
+			if err := checkFolder(at, at != real, user); err != nil {
+				return err
+			}
+			if at == filepath.Dir(at) {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// checkFolder judges one folder, or link to one, on the way to a shared socket.
+func checkFolder(path string, sticky bool, user int) error {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return fmt.Errorf("looking at the folder of a shared socket: %w", err)
+	}
+	mode := info.Mode()
+	if mode.Perm()&0o022 != 0 && mode&os.ModeSymlink == 0 && !(sticky && mode&os.ModeSticky != 0) {
+		return fmt.Errorf("the folder %s of a shared socket is writable for others (mode %o), who could answer in our place: chmod go-w it, or choose another", path, mode.Perm())
 	}
 	if s, ok := info.Sys().(*syscall.Stat_t); ok && s.Uid != 0 && int(s.Uid) != user {
-		return fmt.Errorf("the folder %s of a shared socket belongs to the user %d, who could answer in our place: chown it to this user, or choose another", dir, s.Uid)
+		return fmt.Errorf("the folder %s of a shared socket belongs to the user %d, who could answer in our place: chown it to this user, or choose another", path, s.Uid)
 	}
 	return nil
 }

@@ -151,6 +151,20 @@ func TestInTurnFolder(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "writable for others") {
 			t.Errorf("in a folder with mode %v: %v", mode, err)
 		}
+		err = checkShared(filepath.Join(open, "below"), os.Geteuid())
+		if sticky := mode&os.ModeSticky != 0; (err == nil) != sticky {
+			t.Errorf("below a folder with mode %v: %v", mode, err)
+		}
+		if err := os.Symlink(run, filepath.Join(open, "link")); err != nil {
+			t.Fatal(err)
+		}
+		err = checkShared(filepath.Join(open, "link"), os.Geteuid())
+		if sticky := mode&os.ModeSticky != 0; (err == nil) != sticky {
+			t.Errorf("by a link in a folder with mode %v: %v", mode, err)
+		}
+		if err := os.RemoveAll(open); err != nil {
+			t.Fatal(err)
+		}
 	}
 	foreign := filepath.Join(dir, "foreign")
 	if err := os.Mkdir(foreign, 0o700); err != nil {
