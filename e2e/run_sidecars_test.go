@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"errors"
+	"net"
 	"os/exec"
 	"regexp"
 	"strconv"
@@ -59,13 +60,27 @@ func TestRunStartsSidecars(t *testing.T) {
 }
 
 // followSidecars adds a sidecar by an edit and takes it away by another: it is
-// started, and ended once nobody is led to it; requests go on.
+// started, as soon as its address is free, and ended once nobody is led to it; requests go on.
 func followSidecars(t *testing.T, s *harness.System, run *harness.Process, access string) {
 	t.Helper()
 	before := s.Config()
+	taken, err := net.Listen("tcp", harness.FreeAddress(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
 	s.Edit(t, func(c harness.Config) {
-		c.Set("gateway.services.profile.sidecar", map[string]any{"address": harness.FreeAddress(t)})
+		c.Set("gateway.services.profile.sidecar", map[string]any{"address": taken.Addr().String()})
 	})
+	harness.Eventually(t, 20*time.Second, func() error {
+		if !strings.Contains(run.Log(), "a sidecar that was added does not run") {
+			return errors.New("nothing says that the address is taken")
+		}
+		return nil
+	})
+	if err := taken.Close(); err != nil {
+		t.Fatal(err)
+	}
 	added := regexp.MustCompile(`"msg":"envoy started".*"node":"profile-1".*"pid":(\d+)|"msg":"envoy started".*"pid":(\d+).*"node":"profile-1"`)
 	var pid string
 	harness.Eventually(t, 40*time.Second, func() error {

@@ -21,6 +21,13 @@ import (
 // until nobody is led to it.
 const leaveWithin = time.Minute
 
+// soonestTry and latestTry bound the wait before a sidecar that could not run is
+// tried again.
+const (
+	soonestTry = time.Second
+	latestTry  = 30 * time.Second
+)
+
 // fleet runs the sidecars of this machine, and follows the configuration in
 // which there are.
 type fleet struct {
@@ -110,11 +117,27 @@ func (f *fleet) follow(ctx context.Context, group *errgroup.Group, g controlplan
 				<-old.ended // it has the address
 			}
 			f.logger.Info("a sidecar is added", "service", service)
-			if err := f.start(one, service, g); err != nil && ctx.Err() == nil {
-				f.logger.Error("a sidecar that was added does not run: requests to its service are answered 503", "service", service, "error", err)
-			}
+			f.insist(one, service, g)
 			return nil
 		})
+	}
+}
+
+// insist runs one that was added until ctx ends, and tries again where it cannot
+// run: a port may be taken for a moment.
+func (f *fleet) insist(ctx context.Context, service string, g controlplane.Gateway) {
+	for pause := soonestTry; ; pause = min(2*pause, latestTry) {
+		err := f.start(ctx, service, g)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		f.logger.Error("a sidecar that was added does not run: requests to its service are answered 503; trying again", "service", service, "error", err, "in", pause)
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		}
+		timer.Stop()
 	}
 }
 
