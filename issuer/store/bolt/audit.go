@@ -39,12 +39,15 @@ const (
 )
 
 // audit appends an event. The origin is the operation's, the time the
-// transaction's, unless the event has its own.
+// transaction's, unless the event has its own. A log that does not end where its
+// mark says keeps that mark, for VerifyEvents to tell: a new one would cover up
+// what was cut off or forged before.
 func (t *txn) audit(e store.Event) error {
 	last, err := t.lastEvent()
 	if err != nil {
 		return err
 	}
+	holds := t.isMarked(endKey, markEnd, last)
 	if e.Sequence, err = t.Bucket(auditLog).NextSequence(); err != nil {
 		return fmt.Errorf("drawing a sequence: %w", err)
 	}
@@ -68,10 +71,11 @@ func (t *txn) audit(e store.Event) error {
 	seal := t.seal(last.Seal, e.Sequence, body)
 	// Records only ever come at the end: pages can be filled.
 	t.Bucket(auditLog).FillPercent = 0.95
-	return errors.Join(
-		t.put(auditLog, sequenceKey(e.Sequence), append(seal[:], body...)),
-		t.put(meta, endKey, t.marked(markEnd, store.EventHead{Sequence: e.Sequence, Seal: seal})),
-	)
+	err = t.put(auditLog, sequenceKey(e.Sequence), append(seal[:], body...))
+	if holds {
+		err = errors.Join(err, t.put(meta, endKey, t.marked(markEnd, store.EventHead{Sequence: e.Sequence, Seal: seal})))
+	}
+	return err
 }
 
 // seal covers a record and, through the seal before, all that came earlier.

@@ -84,6 +84,13 @@ func TestTamperingShows(t *testing.T) {
 		if !errors.Is(err, store.ErrTampered) || !strings.Contains(err.Error(), row.says) {
 			t.Errorf("%s: %v, want %q", name, err, row.says)
 		}
+		// What is recorded later does not cover it up.
+		if err := db.RecordEvents(t.Context(), []store.Event{{Name: "login"}, {Name: "login"}}); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := db.VerifyEvents(t.Context(), store.EventHead{}, 100); !errors.Is(err, store.ErrTampered) {
+			t.Errorf("%s, then more records: %v", name, err)
+		}
 	}
 }
 

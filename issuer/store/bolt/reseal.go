@@ -97,8 +97,8 @@ func (t *txn) reseal(r store.Resealing) error {
 }
 
 // beginEra seals records with another key from now on. Keys that no record is
-// left of are forgotten. The mark of what was swept comes along where it holds;
-// one that does not is left to VerifyEvents.
+// left of are forgotten. The marks of both ends come along where they hold; one
+// that does not is left to VerifyEvents.
 func (t *txn) beginEra(r store.Resealing) error {
 	swept, err := t.anchor()
 	if err != nil {
@@ -115,10 +115,13 @@ func (t *txn) beginEra(r store.Resealing) error {
 			kept = append(kept, e)
 		}
 	}
-	holds := swept.Sequence > 0 && t.isMarked(anchorKey, markSwept, swept)
+	sweptHolds, endHolds := swept.Sequence > 0 && t.isMarked(anchorKey, markSwept, swept), t.isMarked(endKey, markEnd, last)
 	t.eras, t.auditKey = kept, r.AuditKey
-	if holds {
+	if sweptHolds {
 		err = t.put(meta, anchorKey, t.marked(markSwept, swept))
+	}
+	if endHolds {
+		err = errors.Join(err, t.put(meta, endKey, t.marked(markEnd, last)))
 	}
 	return errors.Join(err, putRow(t, meta, erasKey, kept))
 }

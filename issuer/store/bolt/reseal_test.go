@@ -203,6 +203,39 @@ func TestEarlierKeysCannotBeStretched(t *testing.T) {
 	if _, _, err := db.VerifyEvents(t.Context(), store.EventHead{}, 100); !errors.Is(err, store.ErrTampered) {
 		t.Errorf("found %v", err)
 	}
+	if err := db.RecordEvents(t.Context(), []store.Event{{Name: "login"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := db.VerifyEvents(t.Context(), store.EventHead{}, 100); !errors.Is(err, store.ErrTampered) {
+		t.Errorf("after one more record: %v", err)
+	}
+}
+
+// A log whose end was cut off shows it after all that writes to it while no
+// issuer runs, too.
+func TestMaintenanceDoesNotCoverUp(t *testing.T) {
+	for name, maintain := range map[string]func(path, backup string) error{
+		"reseal":  func(path, _ string) error { return Reseal(t.Context(), path, sealedUnder("c"), resealing("c", "d")) },
+		"restore": func(path, backup string) error { return Restore(t.Context(), backup, path, sealedUnder("c")) },
+	} {
+		path, kek := resealed(t), map[string]string{"reseal": "d", "restore": "c"}[name]
+		db := openAt(t, path, sealedUnder("c"))
+		if err := db.bolt.Update(func(tx *bbolt.Tx) error {
+			bucket := tx.Bucket(auditLog)
+			last := bucket.Sequence()
+			return errors.Join(bucket.Delete(sequenceKey(last)), bucket.SetSequence(last-1))
+		}); err != nil {
+			t.Fatal(err)
+		}
+		backup := backupOf(t, db)
+		if err := errors.Join(db.Close(), maintain(path, backup)); err != nil {
+			t.Fatal(err)
+		}
+		db = openAt(t, path, sealedUnder(kek))
+		if _, _, err := db.VerifyEvents(t.Context(), store.EventHead{}, 100); !errors.Is(err, store.ErrTampered) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }
 
 func must(head store.EventHead, _ bool, err error) store.EventHead {
