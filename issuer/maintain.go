@@ -24,7 +24,9 @@ func (i *Issuer) Restore(ctx context.Context, backup string) error {
 }
 
 // Reseal brings all that is sealed with the key-encryption key under another
-// one, while no issuer runs: all of it or nothing. Done again, it does nothing.
+// one, while no issuer runs: all of it or nothing. Then it rewrites the file, for
+// its free pages hold the private keys as they were sealed before. Done again, it
+// does only that.
 func (i *Issuer) Reseal(ctx context.Context, next *keys.KEK) error {
 	if _, err := os.Stat(string(i.config.Database)); err != nil {
 		return fmt.Errorf("opening issuer.database: %w", err)
@@ -43,9 +45,15 @@ func (i *Issuer) Reseal(ctx context.Context, next *keys.KEK) error {
 		err = bolt.Reseal(admin.Offline(ctx), path, boltOptions(i.config, present, i.deps.Now), sealing)
 	}
 	if errors.Is(err, keys.ErrOtherKEK) && i.sealedWith(ctx, next) == nil {
-		return nil // by an earlier try
+		err = nil // by an earlier try
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	if _, _, err := i.Compact(); err != nil {
+		return fmt.Errorf("all is under the new key-encryption key, yet the file still holds the private keys under the old one: run this again: %w", err)
+	}
+	return nil
 }
 
 // sealedWith tells whether the database is sealed with a key-encryption key.

@@ -2,7 +2,9 @@ package issuer
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,13 +20,14 @@ import (
 	"gatehouse.dev/gatehouse/internal/conf"
 	"gatehouse.dev/gatehouse/issuer/keys"
 	"gatehouse.dev/gatehouse/issuer/store"
+	"gatehouse.dev/gatehouse/issuer/store/bolt"
 )
 
 const resealVar = "GATEHOUSE_RESEAL_FOLDER"
 
 // sealedIssuer is an issuer on the database of a folder, with one of its two
 // key-encryption keys.
-func sealedIssuer(t *testing.T, dir, kek string) (i *Issuer, key *keys.KEK) {
+func sealedIssuer(t *testing.T, dir, kek string, algorithms ...string) (i *Issuer, key *keys.KEK) {
 	t.Helper()
 	path := filepath.Join(dir, kek)
 	if _, err := keys.EnsureKEK(path); err != nil {
@@ -34,6 +38,7 @@ func sealedIssuer(t *testing.T, dir, kek string) (i *Issuer, key *keys.KEK) {
 		t.Fatal(err)
 	}
 	config := Config{URL: "https://issuer.example", Database: conf.Path(filepath.Join(dir, "issuer.db")), KeyEncryptionKey: conf.Path(path)}
+	config.Keys.Algorithms = algorithms
 	config.SetDefaults(dir)
 	if i, err = New(config, Deps{Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry()}); err != nil {
 		t.Fatal(err)
@@ -87,6 +92,76 @@ func TestReseal(t *testing.T) {
 	if err := after.opens(t.Context()); err != nil { // the refusal wrote nothing
 		t.Errorf("with the new key, again: %v", err)
 	}
+}
+
+// What was sealed under the old key is nowhere in the file any more, not in its
+// free pages either: not when an earlier try was interrupted before that was done.
+func TestResealLeavesNothingUnderTheOldKey(t *testing.T) {
+	for _, interrupted := range []bool{false, true} {
+		dir := t.TempDir()
+		before, old := sealedIssuer(t, dir, "old.kek", keys.Algorithms()...)
+		_, next := sealedIssuer(t, dir, "new.kek")
+		if err := before.opens(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		sealed := sealedKeys(t, before, old)
+		if interrupted {
+			sealing, err := keys.Reseal(old, next)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := bolt.Reseal(t.Context(), string(before.config.Database), boltOptions(before.config, old, nil), sealing); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !slices.ContainsFunc(sealed, func(part string) bool { return holds(t, before, part) }) {
+			t.Fatalf("interrupted before: %v: no private key under the old key is in the file", interrupted)
+		}
+		if err := before.Reseal(t.Context(), next); err != nil {
+			t.Fatal(err)
+		}
+		for _, part := range sealed {
+			if holds(t, before, part) {
+				t.Errorf("interrupted before: %v: the file still holds a private key under the old key", interrupted)
+			}
+		}
+	}
+}
+
+// sealedKeys are the private keys as they stand in the database, over so many
+// pages that what is written later reuses not all of them.
+func sealedKeys(t *testing.T, i *Issuer, kek *keys.KEK) (sealed []string) {
+	t.Helper()
+	db, err := openStore(i.config, kek, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	all, err := db.UpdateKeys(t.Context(), func(all []store.Key) (store.KeyChange, error) {
+		for i, k := range all {
+			all[i].Public = append(k.Public, bytes.Repeat([]byte(" "), 20_000)...)
+		}
+		return store.KeyChange{Put: all}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range all {
+		if k.Sealed != nil {
+			sealed = append(sealed, base64.StdEncoding.EncodeToString(k.Sealed))
+		}
+	}
+	return sealed
+}
+
+// holds tells whether the bytes of an issuer's database have a part.
+func holds(t *testing.T, i *Issuer, part string) bool {
+	t.Helper()
+	file, err := os.ReadFile(string(i.config.Database))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Contains(file, []byte(part))
 }
 
 // Killed at any moment, everything is under the one key or under the other.

@@ -24,7 +24,11 @@ has to begin anew.
 
 Then let the configuration name the new key, before the issuer starts. A backup
 needs the key that it was made under: keep the old one for as long as such
-backups. No issuer may run meanwhile.`,
+backups. No issuer may run meanwhile.
+
+If the old key leaked, this is not enough: with it, a backup or another old copy of
+the database still yields the private keys. Purge every signing key as well, with
+gatehouse keys purge, once the issuer runs under the new key.`,
 		Example: `  gatehouse keys reseal --key-file /etc/gatehouse/issuer-2.kek`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
