@@ -5,7 +5,6 @@ import (
 	"encoding/pem"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -136,21 +135,12 @@ func thumbprintOf(file string) (string, error) {
 	return token.CertificateThumbprint(certificate), nil
 }
 
-// fields are the fields of a client that the flags set, by flag.
+// fields are the fields of a client, and of its proof, that the flags set, by
+// flag.
 func (s *clientSettings) fields() map[string]string {
 	fields := map[string]string{}
 	for _, row := range s.table {
-		fields[row.flag], _, _ = strings.Cut(row.field, ".")
-	}
-	return fields
-}
-
-// proofFields are the fields of the proof whose flags were given.
-func (s *clientSettings) proofFields(cmd *cobra.Command) (fields []string) {
-	for _, row := range s.table {
-		if field, found := strings.CutPrefix(row.field, "proof."); found && cmd.Flags().Changed(row.flag) {
-			fields = append(fields, field)
-		}
+		fields[row.flag] = row.field
 	}
 	return fields
 }

@@ -69,6 +69,9 @@ func TestEveryFlagSetsItsField(t *testing.T) {
 		if err := s.complete(); err != nil {
 			t.Fatal(err)
 		}
+		if paths := changedFields(c, s.fields()); !slices.Equal(paths, []string{row.field}) {
+			t.Errorf("--%s asks to change %v, not %s alone", row.flag, paths, row.field)
+		}
 		if proto.Size(client.GetProof()) == 0 {
 			client.Proof = nil
 		}

@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	adminv1 "gatehouse.dev/gatehouse/proto/gatehouse/admin/v1"
@@ -35,13 +34,6 @@ makes a new one. --disable refuses the client and revokes all that it was issued
 			}
 			client.Id, client.Disabled = args[0], standing.disable
 			return p.administer(cmd, func(ctx context.Context, admin adminv1.AdminClient) error {
-				if slices.Contains(paths, "proof") {
-					is, err := admin.GetClient(ctx, &adminv1.GetClientRequest{Id: args[0]})
-					if err != nil {
-						return err
-					}
-					client.Proof = proofAfter(is.GetClient().GetProof(), client.GetProof(), settings.proofFields(cmd))
-				}
 				_, err := admin.UpdateClient(ctx, &adminv1.UpdateClientRequest{Client: client, UpdateMask: &fieldmaskpb.FieldMask{Paths: paths}})
 				return err
 			})
@@ -50,31 +42,6 @@ makes a new one. --disable refuses the client and revokes all that it was issued
 	settings.flags(c)
 	standing.flags(c, "revoke all that it was issued")
 	return c
-}
-
-// exclusive are fields of a proof of which one takes the place of the others.
-var exclusive = [][]string{{"jwks", "jwks_uri"}, {"subject_dn", "san_dns", "san_uri", "san_ip", "san_email"}}
-
-// proofAfter is how a client proves itself once the fields that are named are
-// as they are given. Another method begins anew.
-func proofAfter(was, given *adminv1.ClientProof, named []string) *adminv1.ClientProof {
-	is := proto.CloneOf(was)
-	if is == nil || slices.Contains(named, "method") && given.GetMethod() != was.GetMethod() {
-		is = &adminv1.ClientProof{}
-	}
-	to, from := is.ProtoReflect(), given.ProtoReflect()
-	fields := to.Descriptor().Fields()
-	for _, group := range exclusive {
-		if slices.ContainsFunc(group, func(name string) bool { return slices.Contains(named, name) }) {
-			for _, name := range group {
-				to.Clear(fields.ByTextName(name))
-			}
-		}
-	}
-	for _, name := range named {
-		to.Set(fields.ByTextName(name), from.Get(fields.ByTextName(name)))
-	}
-	return is
 }
 
 func newClientShow(p *program) *cobra.Command {

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"reflect"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -42,15 +43,15 @@ func (s *Service) UpdateClient(ctx context.Context, request *adminv1.UpdateClien
 	edit := func(c *store.Client) error {
 		message := clientMessage(*c)
 		if len(request.GetUpdateMask().GetPaths()) > 0 || request.GetSecret() == "" {
-			if err := overlay(message, request.GetClient(), request.GetUpdateMask(), ClientFields()...); err != nil {
+			if err := overlayClient(message, request.GetClient(), request.GetUpdateMask()); err != nil {
 				return err
 			}
 		}
 		updated := fromMessage(message)
 		updated.Secret, updated.Registration = c.Secret, heldTo(updated, *c)
 		updated.CreatedAt, updated.NotBefore = c.CreatedAt, c.NotBefore
+		vs := s.checkChange(updated, *c, request.GetUpdateMask().GetPaths())
 		*c = updated
-		vs := s.checkClient(updated)
 		checkSecret(&vs, updated, request.GetSecret())
 		return invalid(vs)
 	}
@@ -70,6 +71,28 @@ func (s *Service) UpdateClient(ctx context.Context, request *adminv1.UpdateClien
 	}
 	s.deps.Logger.Info("changed a client", "client", id)
 	return &adminv1.UpdateClientResponse{Client: clientMessage(c)}, nil
+}
+
+// checkChange reports what is wrong with the fields that a change names, and
+// what it breaks beside. What was wrong before stays as it is: a client that is
+// older than a rule can still be disabled.
+func (s *Service) checkChange(updated, was store.Client, paths []string) (vs conf.Violations) {
+	before := s.checkClient(was)
+	for _, v := range s.checkClient(updated) {
+		named := slices.ContainsFunc(paths, func(path string) bool { return fieldOf(path) == fieldOf(v.Key) })
+		if named || !slices.Contains(before, v) {
+			vs = append(vs, v)
+		}
+	}
+	return vs
+}
+
+// fieldOf is the field of a client that a path or a violation's key lies in.
+func fieldOf(path string) string {
+	if at := strings.IndexAny(path, ".["); at >= 0 {
+		return path[:at]
+	}
+	return path
 }
 
 // heldTo is a client's registration once an administrator changed the client:

@@ -7,13 +7,16 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	"gatehouse.dev/gatehouse/issuer/store"
 	"gatehouse.dev/gatehouse/issuer/store/bolt"
 	adminv1 "gatehouse.dev/gatehouse/proto/gatehouse/admin/v1"
+	"gatehouse.dev/gatehouse/token/tokentest"
 )
 
 func mask(paths ...string) *fieldmaskpb.FieldMask { return &fieldmaskpb.FieldMask{Paths: paths} }
@@ -305,6 +308,87 @@ func TestProofUpdate(t *testing.T) {
 	change.Proof = &adminv1.ClientProof{Method: privateKeyJWT}
 	_, err = f.UpdateClient(t.Context(), &adminv1.UpdateClientRequest{Client: change, UpdateMask: mask("proof")})
 	wants(t, "a proof without keys", err, codes.InvalidArgument, "proof.jwks")
+}
+
+// Fields of a proof are changed one by one, on what is stored at that moment: a
+// key that the client replaced meanwhile because it leaked must not come back.
+func TestProofFieldsUpdate(t *testing.T) {
+	f := newFixture(t)
+	keys := func() []byte { return []byte(tokentest.JWKS(tokentest.NewKey("ES256"))) }
+	leaked, fresh, given := keys(), keys(), keys()
+	c := robot()
+	c.Proof = &adminv1.ClientProof{Method: privateKeyJWT, Jwks: leaked}
+	if _, err := f.CreateClient(t.Context(), &adminv1.CreateClientRequest{Client: c}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.db.UpdateClient(t.Context(), "robot", func(c *store.Client) error { c.Proof.JWKS = fresh; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		name  string
+		given *adminv1.ClientProof
+		paths []string
+		want  *adminv1.ClientProof
+		wrong string
+	}{
+		{"algorithms alone", &adminv1.ClientProof{Jwks: leaked, Algorithms: []string{"ES256", "RS256"}}, []string{"proof.algorithms"},
+			&adminv1.ClientProof{Method: privateKeyJWT, Jwks: fresh, Algorithms: []string{"ES256", "RS256"}}, ""},
+		{"a field that is empty", nil, []string{"proof.algorithms"}, &adminv1.ClientProof{Method: privateKeyJWT, Jwks: fresh, Algorithms: []string{"ES256"}}, ""},
+		{"the same method again", &adminv1.ClientProof{Method: privateKeyJWT}, []string{"proof.method"}, &adminv1.ClientProof{Method: privateKeyJWT, Jwks: fresh, Algorithms: []string{"ES256"}}, ""},
+		{"a key set elsewhere", &adminv1.ClientProof{JwksUri: "https://robot.example/jwks"}, []string{"proof.jwks_uri"},
+			&adminv1.ClientProof{Method: privateKeyJWT, JwksUri: "https://robot.example/jwks", Algorithms: []string{"ES256"}}, ""},
+		{"and back", &adminv1.ClientProof{Jwks: given}, []string{"proof.jwks"}, &adminv1.ClientProof{Method: privateKeyJWT, Jwks: given, Algorithms: []string{"ES256"}}, ""},
+		{"another method begins anew", &adminv1.ClientProof{Method: tlsClientAuth, SanDns: "robot.example"}, []string{"proof.method", "proof.san_dns"},
+			&adminv1.ClientProof{Method: tlsClientAuth, SanDns: "robot.example"}, ""},
+		{"another name", &adminv1.ClientProof{SanUri: "spiffe://robot"}, []string{"proof.san_uri"}, &adminv1.ClientProof{Method: tlsClientAuth, SanUri: "spiffe://robot"}, ""},
+		{"another method without its keys", &adminv1.ClientProof{Method: privateKeyJWT}, []string{"proof.method"}, nil, "proof.jwks"},
+		{"no field", &adminv1.ClientProof{}, []string{"proof.secret"}, nil, "proof.secret: cannot be changed"},
+		{"no field of another", &adminv1.ClientProof{}, []string{"name.first"}, nil, "name.first: cannot be changed"},
+	} {
+		answer, err := f.UpdateClient(t.Context(), &adminv1.UpdateClientRequest{Client: &adminv1.Client{Id: "robot", Proof: row.given}, UpdateMask: mask(row.paths...)})
+		if row.wrong != "" {
+			wants(t, row.name, err, codes.InvalidArgument, row.wrong)
+		} else if diff := cmp.Diff(row.want, answer.GetClient().GetProof(), protocmp.Transform()); err != nil || diff != "" {
+			t.Errorf("%s: %v %s", row.name, err, diff)
+		}
+	}
+}
+
+// What a client broke before its change does not keep it from being disabled;
+// what the change breaks, or names, is refused as ever.
+func TestClientsOfOldRulesCanBeChanged(t *testing.T) {
+	f := newFixture(t)
+	old := store.Client{
+		ID: "old", Name: "old", Type: store.Confidential, GrantTypes: []string{authorizationCode}, Scopes: []string{"openid", "offline_access"},
+		RedirectURIs: []string{"https://app.example/cb"}, Proof: store.ClientProof{Method: privateKeyJWT, JWKSURI: "ftp://app.example/jwks", Algorithms: []string{"ES256"}},
+	}
+	if err := f.db.CreateClient(t.Context(), old); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		name   string
+		client *adminv1.Client
+		paths  []string
+		wrong  string
+	}{
+		{"disabled", &adminv1.Client{Disabled: true}, []string{"disabled"}, ""},
+		{"renamed", &adminv1.Client{Name: "Old"}, []string{"name"}, ""},
+		{"the same scopes, named", &adminv1.Client{Scopes: old.Scopes}, []string{"scopes"}, "scopes[1]"},
+		{"a key set, named", &adminv1.Client{Proof: &adminv1.ClientProof{JwksUri: "ftp://app.example/other"}}, []string{"proof.jwks_uri"}, "proof.jwks_uri"},
+		{"what breaks another field", &adminv1.Client{GrantTypes: []string{clientCredentials}}, []string{"grant_types"}, "redirect_uris"},
+		{"a fault anew", &adminv1.Client{RedirectUris: []string{"http://app.example/cb"}}, []string{"redirect_uris"}, "redirect_uris[0]"},
+		{"mended", &adminv1.Client{Scopes: []string{"openid"}}, []string{"scopes"}, ""},
+		{"broken again by another field", &adminv1.Client{Scopes: []string{"openid", "offline_access"}, GrantTypes: []string{authorizationCode, refreshToken}}, []string{"scopes", "grant_types"}, ""},
+		{"what the scopes need is taken", &adminv1.Client{GrantTypes: []string{authorizationCode}}, []string{"grant_types"}, "scopes[1]"},
+	} {
+		row.client.Id = "old"
+		_, err := f.UpdateClient(t.Context(), &adminv1.UpdateClientRequest{Client: row.client, UpdateMask: mask(row.paths...)})
+		if row.wrong != "" {
+			wants(t, row.name, err, codes.InvalidArgument, row.wrong)
+		} else if err != nil {
+			t.Errorf("%s: %v", row.name, err)
+		}
+	}
 }
 
 // A consent becomes what an import says, wider or narrower.

@@ -683,8 +683,10 @@ func (x *GetClientResponse) GetClient() *Client {
 }
 
 type UpdateClientRequest struct {
-	state      protoimpl.MessageState `protogen:"open.v1"`
-	Client     *Client                `protobuf:"bytes,1,opt,name=client,proto3" json:"client,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Client *Client                `protobuf:"bytes,1,opt,name=client,proto3" json:"client,omitempty"`
+	// Fields of the client, or of its proof, such as proof.algorithms: the rest of
+	// the proof stays what it is, unless proof.method becomes another.
 	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	// A new secret, as in CreateClientRequest; empty: it stays.
 	Secret        string `protobuf:"bytes,3,opt,name=secret,proto3" json:"secret,omitempty"`
