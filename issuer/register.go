@@ -98,7 +98,7 @@ func (s *server) register(w http.ResponseWriter, r *http.Request) error {
 		c.Name = c.ID
 	}
 	c.Registration = &store.Registration{Token: store.HashOf(management), TokenID: tokenID, Policy: policy}
-	if err := s.checkRegistered(c, m, policy); err != nil {
+	if err := s.checkRegistered(c, store.Client{}, m, policy); err != nil {
 		return err
 	}
 	secret := ""
@@ -137,28 +137,14 @@ func (s *server) mayRegister(r *http.Request) (p store.RegistrationPolicy, token
 }
 
 // checkRegistered holds a client against the rules for all clients and against
-// the policy that it registers under.
-func (s *server) checkRegistered(c store.Client, m *clientMetadata, p store.RegistrationPolicy) error {
-	if err := m.unsupported(s.config, p.RedirectHosts); err != nil {
+// the policy that it registers under. What it has already (was) stays allowed:
+// an administrator may have given it more than the policy does.
+func (s *server) checkRegistered(c, was store.Client, m *clientMetadata, p store.RegistrationPolicy) error {
+	if err := m.unsupported(s.config, was.Proof, p.RedirectHosts); err != nil {
 		return err
 	}
-	for _, grant := range c.GrantTypes {
-		if !slices.Contains(p.GrantTypes, grant) {
-			return fail(codeInvalidMetadata, "a grant type may not be registered").because(fmt.Errorf("grant type %.64q", grant))
-		}
-	}
-	for _, scope := range c.Scopes {
-		if !slices.Contains(p.Scopes, scope) {
-			return fail(codeInvalidMetadata, "a scope may not be registered").because(fmt.Errorf("scope %.128q", scope))
-		}
-	}
-	for _, uri := range slices.Concat(c.RedirectURIs, c.PostLogoutRedirectURIs) {
-		if !redirectAllowed(uri, c.Type, p) {
-			return fail(codeInvalidRedirectURI, "a redirect URI names a host or scheme that may not be registered").because(fmt.Errorf("redirect URI %.200q", uri))
-		}
-	}
-	if c.BackchannelLogoutURI != "" && !hostAllowed(c.BackchannelLogoutURI, p.RedirectHosts) {
-		return fail(codeInvalidMetadata, "backchannel_logout_uri names a host that may not be registered")
+	if err := newUnder(c, was, p); err != nil {
+		return err
 	}
 	found := s.admin.CheckClient(c)
 	if len(found) == 0 {
@@ -172,6 +158,31 @@ func (s *server) checkRegistered(c store.Client, m *clientMetadata, p store.Regi
 	default:
 		return fail(codeInvalidMetadata, first.Key+" "+first.Problem)
 	}
+}
+
+// newUnder holds what a client did not have yet against a policy.
+func newUnder(c, was store.Client, p store.RegistrationPolicy) error {
+	for _, grant := range c.GrantTypes {
+		if !slices.Contains(p.GrantTypes, grant) && !slices.Contains(was.GrantTypes, grant) {
+			return fail(codeInvalidMetadata, "a grant type may not be registered").because(fmt.Errorf("grant type %.64q", grant))
+		}
+	}
+	for _, scope := range c.Scopes {
+		if !slices.Contains(p.Scopes, scope) && !slices.Contains(was.Scopes, scope) {
+			return fail(codeInvalidMetadata, "a scope may not be registered").because(fmt.Errorf("scope %.128q", scope))
+		}
+	}
+	for _, list := range [][2][]string{{c.RedirectURIs, was.RedirectURIs}, {c.PostLogoutRedirectURIs, was.PostLogoutRedirectURIs}} {
+		for _, uri := range list[0] {
+			if !slices.Contains(list[1], uri) && !redirectAllowed(uri, c.Type, p) {
+				return fail(codeInvalidRedirectURI, "a redirect URI names a host or scheme that may not be registered").because(fmt.Errorf("redirect URI %.200q", uri))
+			}
+		}
+	}
+	if uri := c.BackchannelLogoutURI; uri != "" && uri != was.BackchannelLogoutURI && !hostAllowed(uri, p.RedirectHosts) {
+		return fail(codeInvalidMetadata, "backchannel_logout_uri names a host that may not be registered")
+	}
+	return nil
 }
 
 // manage is the client configuration endpoint (RFC 7592 §2).

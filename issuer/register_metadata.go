@@ -90,8 +90,9 @@ func onlyKnown(object []byte) []byte {
 	return text
 }
 
-// unsupported refuses what must not be ignored.
-func (m *clientMetadata) unsupported(c Config, hosts []string) error {
+// unsupported refuses what must not be ignored; was is how the client proves
+// itself so far.
+func (m *clientMetadata) unsupported(c Config, was store.ClientProof, hosts []string) error {
 	switch {
 	case m.SoftwareStatement != "":
 		return fail("unapproved_software_statement", "software statements are not accepted")
@@ -105,12 +106,12 @@ func (m *clientMetadata) unsupported(c Config, hosts []string) error {
 	if _, ok := parseScope(m.Scope); !ok {
 		return fail(codeInvalidMetadata, "scope does not follow its grammar")
 	}
-	return m.proofRegistration.unsupported(c, hosts)
+	return m.proofRegistration.unsupported(c, was, hosts)
 }
 
 // client is the client that the metadata describes, with the defaults of RFC
 // 7591 §2 and what the policy requires. Without a scope it gets all that the
-// policy has.
+// policy has and that is of use to it: offline_access needs refresh tokens.
 func (m *clientMetadata) client(p store.RegistrationPolicy) store.Client {
 	c := store.Client{
 		Name: m.ClientName, Type: store.Confidential, GrantTypes: m.GrantTypes,
@@ -130,7 +131,9 @@ func (m *clientMetadata) client(p store.RegistrationPolicy) store.Client {
 		c.GrantTypes = []string{grantAuthorizationCode}
 	}
 	if c.Scopes, _ = parseScope(m.Scope); len(c.Scopes) == 0 {
-		c.Scopes = slices.Clone(p.Scopes)
+		c.Scopes = slices.DeleteFunc(slices.Clone(p.Scopes), func(scope string) bool {
+			return scope == scopeOfflineAccess && !slices.Contains(c.GrantTypes, grantRefreshToken)
+		})
 	}
 	return c
 }

@@ -58,8 +58,8 @@ func (m *proofRegistration) proof() (p store.ClientProof) {
 }
 
 // unsupported refuses proofs that this issuer cannot take, and keys that do not
-// go with them.
-func (m *proofRegistration) unsupported(c Config, hosts []string) error {
+// go with them. A jwks_uri that the client has already may stay.
+func (m *proofRegistration) unsupported(c Config, was store.ClientProof, hosts []string) error {
 	named := m.SubjectDN != "" || m.SANDNS != "" || m.SANURI != "" || m.SANIP != "" || m.SANEmail != ""
 	byKey := m.AuthMethod == methodPrivateKeyJWT
 	switch {
@@ -71,7 +71,7 @@ func (m *proofRegistration) unsupported(c Config, hosts []string) error {
 		return fail(codeInvalidMetadata, "jwks goes with private_key_jwt and self_signed_tls_client_auth alone")
 	case m.JWKSURI != "" && !byKey:
 		return fail(codeInvalidMetadata, "jwks_uri goes with private_key_jwt alone")
-	case m.JWKSURI != "" && (!strings.HasPrefix(m.JWKSURI, "https://") || !hostAllowed(m.JWKSURI, hosts)):
+	case m.JWKSURI != "" && m.JWKSURI != was.JWKSURI && (!strings.HasPrefix(m.JWKSURI, "https://") || !hostAllowed(m.JWKSURI, hosts)):
 		return fail(codeInvalidMetadata, "jwks_uri is not https, or names a host that may not be registered")
 	case named && m.AuthMethod != methodTLS:
 		return fail(codeInvalidMetadata, "names of certificates go with tls_client_auth alone")

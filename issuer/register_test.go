@@ -19,6 +19,7 @@ import (
 
 	"gatehouse.dev/gatehouse/issuer/store"
 	adminv1 "gatehouse.dev/gatehouse/proto/gatehouse/admin/v1"
+	"gatehouse.dev/gatehouse/token/tokentest"
 )
 
 func registering(c *Config) { c.Registration.Access = registerToken }
@@ -301,6 +302,77 @@ func TestReregistrationUndoesNoAdministration(t *testing.T) {
 				t.Errorf("left: %+v, %v", c, err)
 			}
 		})
+	}
+}
+
+// What an administrator gave a client beyond its policy does not keep the client
+// from changing itself: it has to be able to replace a key that leaked. Only what
+// is new is held against the policy.
+func TestReregistrationKeepsWhatIsBeyondThePolicy(t *testing.T) {
+	key := func() json.RawMessage { return json.RawMessage(tokentest.JWKS(tokentest.NewKey("ES256"))) }
+	app := func(id string, keys json.RawMessage) map[string]any {
+		return map[string]any{
+			"client_id": id, "grant_types": []string{grantAuthorizationCode}, "scope": "read:orders", "redirect_uris": []string{"https://app.example/cb"},
+			"token_endpoint_auth_method": methodPrivateKeyJWT, "jwks": keys,
+		}
+	}
+	for name, row := range map[string]struct {
+		field  string
+		client *adminv1.Client
+		put    func(m map[string]any)
+		status int
+	}{
+		"where logouts go":     {"backchannel_logout_uri", &adminv1.Client{BackchannelLogoutUri: "https://elsewhere.example/out"}, func(map[string]any) {}, 200},
+		"a redirect URI":       {"redirect_uris", &adminv1.Client{RedirectUris: []string{"https://elsewhere.example/cb"}}, func(m map[string]any) { m["redirect_uris"] = []string{"https://elsewhere.example/cb"} }, 200},
+		"a way out":            {"post_logout_redirect_uris", &adminv1.Client{PostLogoutRedirectUris: []string{"https://elsewhere.example/"}}, func(m map[string]any) { m["post_logout_redirect_uris"] = []string{"https://elsewhere.example/"} }, 200},
+		"a key set":            {"proof", &adminv1.Client{Proof: &adminv1.ClientProof{Method: methodPrivateKeyJWT, JwksUri: "https://elsewhere.example/jwks"}}, func(m map[string]any) { delete(m, "jwks"); m["jwks_uri"] = "https://elsewhere.example/jwks" }, 200},
+		"another key set":      {"name", &adminv1.Client{Name: "App"}, func(m map[string]any) { delete(m, "jwks"); m["jwks_uri"] = "https://elsewhere.example/jwks" }, 400},
+		"logouts of its own":   {"name", &adminv1.Client{Name: "App"}, func(m map[string]any) { m["backchannel_logout_uri"] = "https://elsewhere.example/out" }, 400},
+		"a redirect URI anew":  {"name", &adminv1.Client{Name: "App"}, func(m map[string]any) { m["redirect_uris"] = []string{"https://elsewhere.example/cb"} }, 400},
+		"a way out to come in": {"post_logout_redirect_uris", &adminv1.Client{PostLogoutRedirectUris: []string{"https://elsewhere.example/"}}, func(m map[string]any) { m["redirect_uris"] = []string{"https://elsewhere.example/"} }, 400},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t, registering)
+			m := s.jsonRequest("POST", pathRegister, s.initialToken(1), app("", key())).json(t)
+			id, management := m["client_id"].(string), m["registration_access_token"].(string)
+			row.client.Id = id
+			if _, err := s.server.admin.UpdateClient(t.Context(), &adminv1.UpdateClientRequest{Client: row.client, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{row.field}}}); err != nil {
+				t.Fatal(err)
+			}
+			next := key()
+			put := app(id, next)
+			row.put(put)
+			a := s.jsonRequest("PUT", pathRegister+"?client_id="+id, management, put)
+			if a.StatusCode != row.status {
+				t.Fatalf("%d %s", a.StatusCode, a.body)
+			}
+			if c, err := s.server.store.Client(t.Context(), id); row.status == 200 && row.field != "proof" && (err != nil || string(c.Proof.JWKS) != string(next)) {
+				t.Errorf("its new key is not in force: %+v, %v", c, err)
+			}
+		})
+	}
+}
+
+// Without a scope a client gets what its grant types have a use for (OpenID
+// Connect Core §11): an offline_access that is of none would refuse it wholly.
+func TestRegistrationScopesByDefault(t *testing.T) {
+	for _, row := range []struct {
+		grants []string
+		want   string
+	}{
+		{[]string{grantAuthorizationCode}, "openid read:orders"},
+		{[]string{grantAuthorizationCode, grantRefreshToken}, "openid offline_access read:orders"},
+	} {
+		s := newSite(t, func(c *Config) {
+			c.Registration = Registration{
+				Access: registerOpen, GrantTypes: []string{grantAuthorizationCode, grantRefreshToken},
+				Scopes: []string{"openid", "offline_access", "read:orders"}, RedirectHosts: []string{"app.example"},
+			}
+		})
+		made := s.jsonRequest("POST", pathRegister, "", map[string]any{"grant_types": row.grants, "redirect_uris": []string{"https://app.example/cb"}})
+		if made.StatusCode != 201 || made.json(t)["scope"] != row.want {
+			t.Errorf("%v: %d %s", row.grants, made.StatusCode, made.body)
+		}
 	}
 }
 

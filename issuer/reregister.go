@@ -54,7 +54,7 @@ func (s *server) reregistered(was store.Client, m *clientMetadata) (next store.C
 	if err := keepDemands(&next, was); err != nil {
 		return next, err
 	}
-	return next, s.checkRegistered(next, m, was.Registration.Policy)
+	return next, s.checkRegistered(next, was, m, was.Registration.Policy)
 }
 
 // keepDemands leaves to a client's update what is not the client's to change.
