@@ -117,6 +117,7 @@ func (s *walkSite) backUp(a adminv1.AdminClient) (entered bool) {
 	if err := errors.Join(bolt.Restore(ctx, backup, path, options), bolt.Reseal(ctx, path, options, sealing)); err != nil {
 		s.Fatal(err)
 	}
+	options.AuditKey = sealing.AuditKey
 	db, err := bolt.Open(path, options)
 	if err != nil {
 		s.Fatal(err)

@@ -44,7 +44,7 @@ func (i *Issuer) Reseal(ctx context.Context, next *keys.KEK) error {
 	if err == nil {
 		err = bolt.Reseal(admin.Offline(ctx), path, boltOptions(i.config, present, i.deps.Now), sealing)
 	}
-	if errors.Is(err, keys.ErrOtherKEK) && i.sealedWith(ctx, next) == nil {
+	if errors.Is(err, store.ErrOtherKEK) && i.sealedWith(ctx, next) == nil {
 		err = nil // by an earlier try
 	}
 	if err != nil {

@@ -69,7 +69,7 @@ func TestReseal(t *testing.T) {
 	if err := before.opens(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := after.opens(t.Context()); !errors.Is(err, keys.ErrOtherKEK) {
+	if err := after.opens(t.Context()); !errors.Is(err, store.ErrOtherKEK) {
 		t.Errorf("with another key: %v", err)
 	}
 	if err := before.Reseal(t.Context(), old); err == nil {
@@ -85,12 +85,38 @@ func TestReseal(t *testing.T) {
 		t.Errorf("with the new key: %v", err)
 	}
 	before, _ = sealedIssuer(t, dir, "old.kek")
-	if err := before.opens(t.Context()); !errors.Is(err, keys.ErrOtherKEK) {
+	if err := before.opens(t.Context()); !errors.Is(err, store.ErrOtherKEK) {
 		t.Errorf("with the old key: %v", err)
 	}
 	after, _ = sealedIssuer(t, dir, "new.kek")
 	if err := after.opens(t.Context()); err != nil { // the refusal wrote nothing
 		t.Errorf("with the new key, again: %v", err)
+	}
+}
+
+// Where no private key is left, as after a restore, the audit log alone tells that
+// a key-encryption key is another.
+func TestOtherKeyIsRefusedWithoutSigningKeys(t *testing.T) {
+	dir := t.TempDir()
+	right, _ := sealedIssuer(t, dir, "right.kek")
+	wrong, _ := sealedIssuer(t, dir, "wrong.kek")
+	if err := right.opens(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	backup := filepath.Join(dir, "backup.db")
+	file, err := os.Create(backup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(right.Backup(t.Context(), file), file.Close(), right.Restore(t.Context(), backup)); err != nil {
+		t.Fatal(err)
+	}
+	if err := wrong.opens(t.Context()); !errors.Is(err, store.ErrOtherKEK) {
+		t.Errorf("with another key: %v", err)
+	}
+	right, _ = sealedIssuer(t, dir, "right.kek")
+	if err := right.opens(t.Context()); err != nil {
+		t.Errorf("with the right key, afterwards: %v", err)
 	}
 }
 
@@ -200,7 +226,7 @@ func TestResealSurvivesKills(t *testing.T) {
 			switch err := i.opens(t.Context()); {
 			case err == nil:
 				opened++
-			case !errors.Is(err, keys.ErrOtherKEK):
+			case !errors.Is(err, store.ErrOtherKEK):
 				t.Errorf("round %d, key %s: %v", round, kek, err)
 			}
 		}

@@ -61,7 +61,7 @@ func Reseal(from, to *KEK) (store.Resealing, error) {
 }
 
 // Opens tells whether a key-encryption key is the one that the stored keys are
-// sealed with: ErrOtherKEK.
+// sealed with: store.ErrOtherKEK.
 func Opens(ctx context.Context, s store.Keys, k *KEK) error {
 	sealer, err := newSealer(k)
 	if err != nil {

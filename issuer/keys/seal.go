@@ -3,8 +3,9 @@ package keys
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"errors"
 	"fmt"
+
+	"gatehouse.dev/gatehouse/issuer/store"
 )
 
 // sealVersion begins what is sealed, so that another cipher can follow.
@@ -36,10 +37,7 @@ func (s sealer) unseal(id string, sealed []byte) ([]byte, error) {
 	}
 	private, err := s.aead.Open(nil, nil, sealed[1:], []byte(id))
 	if err != nil {
-		return nil, fmt.Errorf("unsealing key %q: %w", id, ErrOtherKEK)
+		return nil, fmt.Errorf("unsealing key %q: %w", id, store.ErrOtherKEK)
 	}
 	return private, nil
 }
-
-// ErrOtherKEK: something was sealed with another key-encryption key.
-var ErrOtherKEK = errors.New("the key-encryption key is not the one it was sealed with: restore the file that issuer.key_encryption_key names from the backup that belongs to the database, or give that key in " + KEKVariable)

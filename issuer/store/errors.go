@@ -26,6 +26,8 @@ var (
 	ErrLocked = errors.New("another process holds the database")
 	// ErrTampered: the audit log is not as it was written.
 	ErrTampered = errors.New("the audit log was tampered with")
+	// ErrOtherKEK: something was sealed with another key-encryption key.
+	ErrOtherKEK = errors.New("the key-encryption key is not the one it was sealed with: restore the file that issuer.key_encryption_key names from the backup that belongs to the database, or give that key in GATEHOUSE_KEY_ENCRYPTION_KEY")
 	// ErrNewerSchema: a newer version wrote the database.
 	ErrNewerSchema = errors.New("the database was written by a newer version")
 )

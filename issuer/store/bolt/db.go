@@ -80,7 +80,8 @@ var _ store.Store = (*DB)(nil)
 
 // Open opens the database file at path, makes it (0600) where it is missing,
 // and brings its schema up to date. ErrLocked: another process holds it.
-// ErrNewerSchema: a newer version wrote it.
+// ErrNewerSchema: a newer version wrote it. ErrOtherKEK: its audit log is sealed
+// with another key.
 func Open(path string, o Options) (*DB, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("making the folder of database %q: %w", path, err)
@@ -127,6 +128,9 @@ func prepare(file *bbolt.DB, path string, o Options) (*DB, error) {
 	if db.eras, err = readEras(file, o.OpenAuditKey); err != nil {
 		return nil, err
 	}
+	if err := file.View(func(tx *bbolt.Tx) error { return db.txn(tx).goesWithKey() }); err != nil {
+		return nil, err
+	}
 	if o.NewEpoch {
 		if err := file.Update(func(tx *bbolt.Tx) error { return putEpoch(tx) }); err != nil {
 			return nil, fmt.Errorf("renewing the epoch: %w", err)
@@ -156,7 +160,7 @@ func migrate(file *bbolt.DB, auditKey []byte) error {
 			if version+1 == sealedEnds {
 				// With another key the marks would be wrong for good.
 				t := &txn{Tx: tx, auditKey: auditKey}
-				if err = errors.Join(err, t.checkLastSeal()); err == nil {
+				if err = errors.Join(err, t.goesWithKey()); err == nil {
 					err = t.sealEnds()
 				}
 			}

@@ -2,7 +2,6 @@ package bolt
 
 import (
 	"context"
-	"crypto/hmac"
 	"errors"
 	"fmt"
 	"io"
@@ -120,7 +119,7 @@ func Restore(ctx context.Context, backup, path string, o Options) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(db.write(ctx, func(t *txn) error { return errors.Join(t.checkLastSeal(), t.endEverything(replaced)) }), db.Close()); err != nil {
+	if err := errors.Join(db.write(ctx, func(t *txn) error { return t.endEverything(replaced) }), db.Close()); err != nil {
 		return fmt.Errorf("restoring: %w", err)
 	}
 	if err := keepReplaced(path, kept); err != nil {
@@ -173,33 +172,6 @@ func recordsOf(path string) (last uint64, err error) {
 		}
 		return nil
 	})
-}
-
-// checkLastSeal wants the audit log to go on under the key that it was sealed
-// with, or what follows could not be verified.
-func (t *txn) checkLastSeal() error {
-	key, value := t.Bucket(auditLog).Cursor().Last()
-	if key == nil {
-		return nil
-	}
-	last, err := headOf(key, value)
-	if err != nil {
-		return err
-	}
-	before, err := t.anchor()
-	if err != nil {
-		return err
-	}
-	if before.Sequence+1 < last.Sequence {
-		previous := sequenceKey(last.Sequence - 1)
-		if before, err = headOf(previous, t.Bucket(auditLog).Get(previous)); err != nil {
-			return err
-		}
-	}
-	if want := t.seal(before.Seal, last.Sequence, value[len(last.Seal):]); !hmac.Equal(want[:], last.Seal[:]) {
-		return fmt.Errorf("the audit log does not go with the key-encryption key: use the one that the database, or its backup, was last used with: %w", store.ErrTampered)
-	}
-	return nil
 }
 
 // endEverything ends all that was ever issued, and tells how far the audit log

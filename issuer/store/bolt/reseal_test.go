@@ -245,6 +245,57 @@ func must(head store.EventHead, _ bool, err error) store.EventHead {
 	return head
 }
 
+// Another key is refused, be the log whole, empty, all swept, or tampered with at
+// its end; the right one never is.
+func TestOnlyTheKeyOfTheAuditLogOpens(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	under := func(kek string) Options {
+		o := sealedUnder(kek)
+		o.Now = func() time.Time { return now }
+		return o
+	}
+	for name, change := range map[string]func(*DB, *bbolt.Tx) error{
+		"whole": func(*DB, *bbolt.Tx) error { return nil },
+		"swept": func(db *DB, tx *bbolt.Tx) error {
+			swept := db.txn(tx)
+			swept.now = now.Add(DefaultAuditRetention + time.Hour)
+			_, err := swept.trimAudit(100)
+			return err
+		},
+		"its last record forged": func(_ *DB, tx *bbolt.Tx) error {
+			value := bytes.Clone(tx.Bucket(auditLog).Get(sequenceKey(2)))
+			value[0] ^= 1
+			return tx.Bucket(auditLog).Put(sequenceKey(2), value)
+		},
+		"its mark removed": func(_ *DB, tx *bbolt.Tx) error { return tx.Bucket(meta).Delete(endKey) },
+		"its mark cut":     func(_ *DB, tx *bbolt.Tx) error { return tx.Bucket(meta).Put(endKey, []byte{1}) },
+	} {
+		path := filepath.Join(t.TempDir(), "issuer.db")
+		db := openAt(t, path, under("a"))
+		if err := errors.Join(db.RecordEvents(t.Context(), []store.Event{{Name: "login"}, {Name: "login"}}),
+			db.bolt.Update(func(tx *bbolt.Tx) error { return change(db, tx) }), db.Close()); err != nil {
+			t.Fatal(err)
+		}
+		refused(t, name, path, under("b"))
+		openAt(t, path, under("a"))
+	}
+	path := filepath.Join(t.TempDir(), "issuer.db")
+	openAt(t, path, under("a")).Close()
+	refused(t, "empty", path, under("b"))
+	openAt(t, path, under("a"))
+}
+
+func refused(t *testing.T, name, path string, o Options) {
+	t.Helper()
+	db, err := Open(path, o)
+	if err == nil {
+		db.Close()
+	}
+	if !errors.Is(err, store.ErrOtherKEK) {
+		t.Errorf("%s, another key: %v", name, err)
+	}
+}
+
 // A backup goes on under the key that it was made with, and no other.
 func TestRestoreNeedsTheBackupsKey(t *testing.T) {
 	dir := t.TempDir()
