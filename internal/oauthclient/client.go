@@ -148,15 +148,19 @@ func (c *Client) do(request *http.Request, into any) error {
 	request.Header.Set("Accept", "application/json")
 	response, err := c.http.Do(request)
 	if err != nil {
-		return err
+		return away{err}
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if err != nil {
-		return err
+		return away{err}
 	}
 	if response.StatusCode != http.StatusOK {
-		return refusal(response, body)
+		err := refusal(response, body)
+		if response.StatusCode >= 500 || response.StatusCode == http.StatusTooManyRequests {
+			return away{err}
+		}
+		return err
 	}
 	if into == nil {
 		return nil
@@ -174,6 +178,12 @@ type refused struct {
 func (r refused) Error() string {
 	return strings.TrimSuffix("the issuer said "+r.Code+": "+r.Description, ": ")
 }
+
+// away is an issuer that could not be reached, or had no time: another attempt
+// may find it back.
+type away struct{ error }
+
+func (a away) Unwrap() error { return a.error }
 
 // refusal is what the issuer said, where it said something.
 func refusal(response *http.Response, body []byte) error {

@@ -52,31 +52,50 @@ func (c *Client) Device(ctx context.Context, scopes []string, resource string, s
 	return c.poll(ctx, url.Values{"grant_type": {deviceGrant}, "device_code": {d.Code}}, interval, time.Duration(d.ExpiresIn)*time.Second)
 }
 
-// poll asks for the tokens at the issuer's pace (RFC 8628 §3.5).
+// poll asks for the tokens at the issuer's pace (RFC 8628 §3.5), which it slows
+// down for an issuer that is away, as the RFC wants it of timeouts.
 func (c *Client) poll(ctx context.Context, form url.Values, interval, life time.Duration) (Tokens, error) {
+	var fault error
 	for waited := time.Duration(0); ; waited += interval {
 		if life > 0 && waited >= life {
-			return Tokens{}, errors.New("nobody allowed it before the code expired: begin anew")
+			return Tokens{}, expired(fault)
 		}
 		if err := c.wait(ctx, interval); err != nil {
 			return Tokens{}, fmt.Errorf("waiting for the person: %w", err)
 		}
 		tokens, err := c.token(ctx, form)
+		fault = nil
 		var said refused
-		switch errors.As(err, &said); said.Code {
-		case "":
-			return tokens, err
-		case "authorization_pending":
-		case "slow_down":
+		switch errors.As(err, &said); {
+		case err == nil:
+			return tokens, nil
+		case said.Code == "authorization_pending":
+		case said.Code == "slow_down":
 			interval += defaultInterval
-		case "access_denied":
+		case said.Code == "access_denied":
 			return Tokens{}, errors.New("the person denied the request")
-		case "expired_token":
-			return Tokens{}, errors.New("nobody allowed it before the code expired: begin anew")
+		case said.Code == "expired_token":
+			return Tokens{}, expired(nil)
+		case life > 0 && ctx.Err() == nil && isTransient(err, said):
+			fault, interval = err, interval+defaultInterval
 		default:
 			return Tokens{}, err
 		}
 	}
+}
+
+// isTransient tells whether an issuer may say something else a while later.
+func isTransient(err error, said refused) bool {
+	_, gone := errors.AsType[away](err)
+	return gone || said.Code == "temporarily_unavailable"
+}
+
+// expired is the end of a code; fault is why the issuer did not answer last.
+func expired(fault error) error {
+	if fault != nil {
+		return fmt.Errorf("the code expired while the issuer was away: begin anew: %w", fault)
+	}
+	return errors.New("nobody allowed it before the code expired: begin anew")
 }
 
 // wait waits for a time, or until ctx ends.

@@ -10,13 +10,14 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 )
 
-// deviceIssuer answers polls with what it is told, one after the other; an empty
-// one gives the token.
+// deviceIssuer answers polls with what it is told, an error or a status, one after
+// the other; an empty one gives the token.
 type deviceIssuer struct {
 	*httptest.Server
 	says  []string
@@ -45,8 +46,15 @@ func newDeviceIssuer(t *testing.T, began string, says ...string) (*deviceIssuer,
 			fmt.Fprint(w, `{"access_token":"person","token_type":"Bearer"}`)
 			return
 		}
-		w.WriteHeader(http.StatusBadRequest)
-		fmt.Fprintf(w, `{"error":%q}`, said)
+		switch status, err := strconv.Atoi(said); {
+		case said == "hang up":
+			panic(http.ErrAbortHandler)
+		case err == nil:
+			w.WriteHeader(status)
+		default:
+			w.WriteHeader(http.StatusBadRequest)
+			fmt.Fprintf(w, `{"error":%q}`, said)
+		}
 	})
 	i.Server = httptest.NewTLSServer(mux)
 	t.Cleanup(i.Close)
@@ -83,6 +91,31 @@ func TestDevicePollsAtTheIssuersPace(t *testing.T) {
 	}
 	if want := []time.Duration{7 * time.Second, 7 * time.Second, 12 * time.Second, 12 * time.Second}; !slices.Equal(*waited, want) {
 		t.Errorf("it waited %v, want %v (RFC 8628 §3.5)", *waited, want)
+	}
+}
+
+// An issuer that is away for a while is asked again, more slowly, as long as the
+// code lives.
+func TestDeviceOutlivesFaults(t *testing.T) {
+	for _, fault := range []string{"hang up", "500", "502", "503", "429", "temporarily_unavailable"} {
+		_, c, waited := newDeviceIssuer(t, begun, "authorization_pending", fault, "authorization_pending", "")
+		tokens, err := c.Device(t.Context(), nil, "", func(DeviceCode) {})
+		if err != nil || tokens.AccessToken != "person" {
+			t.Errorf("%s: %v, %v", fault, tokens, err)
+		}
+		if want := []time.Duration{7 * time.Second, 7 * time.Second, 12 * time.Second, 12 * time.Second}; !slices.Equal(*waited, want) {
+			t.Errorf("%s: it waited %v, want %v", fault, *waited, want)
+		}
+	}
+	_, c, waited := newDeviceIssuer(t, begun, slices.Repeat([]string{"503"}, 100)...)
+	if _, err := c.Device(t.Context(), nil, "", func(DeviceCode) {}); err == nil || !strings.Contains(err.Error(), "503") || len(*waited) > 5 {
+		t.Errorf("an issuer that stays away: %v after %d attempts", err, len(*waited))
+	}
+	for _, status := range []string{"401", "302"} {
+		_, c, waited = newDeviceIssuer(t, begun, status)
+		if _, err := c.Device(t.Context(), nil, "", func(DeviceCode) {}); err == nil || len(*waited) != 1 {
+			t.Errorf("%s: %v after %d attempts", status, err, len(*waited))
+		}
 	}
 }
 
