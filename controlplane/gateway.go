@@ -150,7 +150,9 @@ type Route struct {
 	Limits []Limit `yaml:"limits"`
 	// Which web pages of other origins may use the route. Default: gateway.cors.
 	CORS *CORS `yaml:"cors"`
-	// How long the service may take to answer, up to 1h. Default: 15s.
+	// How long the service may take to begin its answer, up to 1h. The answer has
+	// to end within that and the 60s that a request may take to arrive, both since
+	// the request began. Default: 15s.
 	Timeout time.Duration `yaml:"timeout"`
 	// Where responses go on (server-sent events, gRPC streams, WebSocket): for
 	// how long, up to 24h, in place of `timeout`. A stream ends with its token,

@@ -16,13 +16,17 @@ const routerFilter = "envoy.filters.http.router"
 const (
 	handshakeTimeout  = 10 * time.Second
 	headersTimeout    = 10 * time.Second
-	requestTimeout    = 60 * time.Second // until the request has wholly arrived
 	streamIdle        = 5 * time.Minute
 	connectionIdle    = 5 * time.Minute
 	maxConnectionAge  = time.Hour
 	maxHeaders        = 100
 	maxHeaderKilobyte = 32
 )
+
+// requestTimeout is until a request has wholly arrived, or its response begins:
+// then Envoy waits no more, and the route's bound counts. A variable, that a
+// test need not wait.
+var requestTimeout = 60 * time.Second
 
 // connectionManager is how the edge speaks HTTP with clients it does not trust.
 func connectionManager(stats, routes string, filters ...*hcmv3.HttpFilter) *hcmv3.HttpConnectionManager {

@@ -194,14 +194,21 @@ func everything() *routev3.RouteMatch {
 	return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}}
 }
 
+// forward bounds how long a service may take to answer a request that has wholly
+// arrived, and the request as a whole, which one that never arrives wholly would
+// put off for ever. With the latter Envoy heeds no route's timeout, but that of a
+// try, of which there is one more only where nothing of the first was taken.
 func forward(cluster string, timeout time.Duration) *routev3.Route_Route {
 	action := &routev3.RouteAction{
-		ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: cluster},
-		Timeout:          seconds(timeout),
+		ClusterSpecifier:  &routev3.RouteAction_Cluster{Cluster: cluster},
+		Timeout:           seconds(0),
+		MaxStreamDuration: &routev3.RouteAction_MaxStreamDuration{MaxStreamDuration: seconds(requestTimeout + timeout)},
+		RetryPolicy:       &routev3.RetryPolicy{},
 	}
 	if strings.HasPrefix(cluster, toSidecar) {
 		action.RetryPolicy = onceUntaken()
 	}
+	action.RetryPolicy.PerTryTimeout = seconds(timeout)
 	return &routev3.Route_Route{Route: action}
 }
 

@@ -31,7 +31,7 @@ func (r *Route) stream(action *routev3.RouteAction) {
 		return
 	}
 	lease := seconds(r.Stream)
-	action.Timeout = seconds(0) // none: it would count until the response's end
+	action.RetryPolicy.PerTryTimeout = nil
 	action.IdleTimeout = lease
 	action.MaxStreamDuration = &routev3.RouteAction_MaxStreamDuration{MaxStreamDuration: lease}
 	if r.WebSocket {

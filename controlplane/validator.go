@@ -219,6 +219,9 @@ func (w *walk) route(r *routev3.Route, guarded bool) {
 	if cluster := r.GetRoute().GetCluster(); cluster != "" {
 		w.needs(clusterType, cluster)
 	}
+	if r.GetRoute() != nil && r.GetRoute().GetMaxStreamDuration().GetMaxStreamDuration().AsDuration() <= 0 {
+		w.fault("route %q lets a request go on for ever", r.GetName())
+	}
 	if !guarded {
 		if r.GetRoute() != nil {
 			w.fault("route %q forwards without a check on its listener", r.GetName())

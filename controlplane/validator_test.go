@@ -39,6 +39,10 @@ func TestValidatorFinds(t *testing.T) {
 		"a route with an empty rule":         {func(_ *testing.T, p parts) { second(p).TypedPerFilterConfig[extAuthz] = checked("") }, "exactly one rule"},
 		"a route with two extensions":        {func(_ *testing.T, p parts) { second(p).TypedPerFilterConfig[extAuthz] = twoExtensions() }, "exactly one rule"},
 		"a route with something else's Any":  {func(_ *testing.T, p parts) { second(p).TypedPerFilterConfig[extAuthz] = pack(&corev3.Node{}) }, "neither a rule"},
+		"a route without a bound":            {func(_ *testing.T, p parts) { forwarding(t, routes(p)).MaxStreamDuration = nil }, "for ever"},
+		"a route with a bound of 0": {func(_ *testing.T, p parts) {
+			forwarding(t, routes(p)).MaxStreamDuration.MaxStreamDuration = seconds(0)
+		}, "for ever"},
 		"settings that routes would inherit": {func(_ *testing.T, p parts) {
 			routes(p).TypedPerFilterConfig = map[string]*anypb.Any{extAuthz: unchecked()}
 		}, "inherit"},
@@ -91,6 +95,17 @@ func TestValidatorFinds(t *testing.T) {
 			t.Errorf("%s: %v, want an error with %q", name, err, row.want)
 		}
 	}
+}
+
+// forwarding is the action of the first route that has one.
+func forwarding(t *testing.T, host *routev3.VirtualHost) *routev3.RouteAction {
+	for _, r := range host.GetRoutes() {
+		if r.GetRoute() != nil {
+			return r.GetRoute()
+		}
+	}
+	t.Fatal("no route forwards")
+	return nil
 }
 
 func twoExtensions() *anypb.Any {

@@ -24,6 +24,7 @@ const (
 	watchCluster = "watch"
 	// unwatched is how long a request may take to answer without being watched;
 	// a call that is held open for each short one would cost as much as its Check.
+	// With the time that it may take to arrive, it is over 90 s after it began.
 	unwatched = 30 * time.Second
 )
 
