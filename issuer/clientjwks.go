@@ -108,21 +108,30 @@ func (set *clientSet) keys() (*token.KeySet, error) {
 
 // fetch fetches a set that the caller has claimed, however soon the caller is
 // gone: else strangers who come and go would keep it from ever being fetched.
-// Where too many are under way, what is known has to do.
+// Where too many are under way, what is known has to do. However it ends, a panic
+// included, those who wait for it go on and its slot is free.
 func (k *clientKeys) fetch(ctx context.Context, set *clientSet) {
-	now, fresh, err := k.now(), time.Duration(0), errors.New("too many key sets are being fetched")
+	tried, due := k.now(), time.Time{}
+	defer func() { set.release(tried, due) }()
 	select {
 	case k.slots <- struct{}{}:
-		fresh, err = set.remote.Fetch(context.WithoutCancel(ctx))
-		<-k.slots
+		defer func() { <-k.slots }()
+		if fresh, err := set.remote.Fetch(context.WithoutCancel(ctx)); err == nil {
+			due = tried.Add(min(fresh, clientKeysFresh))
+		}
 	default:
-		now = time.Time{} // not tried
+		tried = time.Time{}
 	}
+}
+
+// release ends a fetch: when it was tried, zero for not, and when the next is
+// due, zero for as before.
+func (set *clientSet) release(tried, due time.Time) {
 	set.mu.Lock()
 	defer set.mu.Unlock()
-	set.triedAt = now
-	if err == nil {
-		set.due = now.Add(min(fresh, clientKeysFresh))
+	set.triedAt = tried
+	if !due.IsZero() {
+		set.due = due
 	}
 	close(set.under)
 	set.under = nil

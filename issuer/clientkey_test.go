@@ -2,6 +2,7 @@ package issuer
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -295,5 +296,28 @@ func TestSelfMadeClientsAssertSoOften(t *testing.T) {
 	s.clock.advance(assertionEvery)
 	if a := ask(); a.StatusCode != 200 {
 		t.Errorf("after a while: %s", a.body)
+	}
+}
+
+// A fetch that panics keeps neither its slot nor those who wait for it.
+func TestAKeyFetchThatPanicsLetsGo(t *testing.T) {
+	k := newClientKeys(true, slog.New(slog.DiscardHandler), time.Now)
+	under := make(chan struct{})
+	set := &clientSet{under: under} // without a remote there is nothing to fetch with
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("it did not panic: this test tests nothing")
+			}
+		}()
+		k.fetch(t.Context(), set)
+	}()
+	select {
+	case <-under:
+	default:
+		t.Error("who waits for it waits for ever")
+	}
+	if len(k.slots) != 0 || set.under != nil {
+		t.Errorf("%d slots are taken, under way: %t", len(k.slots), set.under != nil)
 	}
 }
