@@ -4,13 +4,14 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"gatehouse.dev/gatehouse/issuer/store"
 )
 
-// round is one batch of notices. A client whose server takes its time, or takes
-// nothing, costs it one attempt or a few: its other notices are put off, and
-// those of other clients do not wait for them.
+// round is one batch of notices. A client whose server takes too long, is not
+// there or says that it is overloaded costs it one attempt or a few: its other
+// notices are put off, and those of other clients do not wait for them.
 type round struct {
 	sender *Sender
 
@@ -22,7 +23,7 @@ type round struct {
 func (r *round) handle(ctx context.Context, l store.Logout) error {
 	now := r.sender.deps.Now()
 	if r.isDown(l.ClientID) && now.Sub(l.EndedAt) < giveUp {
-		return r.sender.deps.Store.RetryLogout(ctx, l, now.Add(wait(l.Attempts)))
+		return r.sender.deps.Store.PostponeLogout(ctx, l, now.Add(putOff(now.Sub(l.EndedAt))))
 	}
 	down, err := r.sender.handle(ctx, l)
 	if down {
@@ -31,6 +32,13 @@ func (r *round) handle(ctx context.Context, l store.Logout) error {
 		r.down[l.ClientID] = true
 	}
 	return err
+}
+
+// putOff is how long a notice of some age is put off that was not tried. It grows
+// with the age, as wait does with the attempts: many notices to a client that
+// stays away would be taken up every few seconds else.
+func putOff(age time.Duration) time.Duration {
+	return min(max(age, firstWait), longestWait)
 }
 
 func (r *round) isDown(clientID string) bool {

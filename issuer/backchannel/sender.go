@@ -166,7 +166,7 @@ func (s *Sender) deliverDue(ctx context.Context) error {
 }
 
 // handle tries one notice and notes how that went; down tells that its client
-// could not be reached.
+// would take no other either.
 func (s *Sender) handle(ctx context.Context, l store.Logout) (down bool, err error) {
 	client, err := s.deps.Store.Client(ctx, l.ClientID)
 	switch {
@@ -198,7 +198,8 @@ func (s *Sender) handle(ctx context.Context, l store.Logout) (down bool, err err
 	s.attempts.WithLabelValues("failed").Inc()
 	next := s.deps.Now().Add(wait(l.Attempts))
 	log.Warn("a client could not be told of a logout yet", "error", err, "next", next)
-	return true, s.deps.Store.RetryLogout(ctx, l, next)
+	_, down = errors.AsType[away](err)
+	return down, s.deps.Store.RetryLogout(ctx, l, next)
 }
 
 // wait grows with the attempts made before.
@@ -213,6 +214,11 @@ func wait(attempts int) time.Duration {
 type refused struct{ status int }
 
 func (r refused) Error() string { return fmt.Sprintf("the client answered %d", r.status) }
+
+// away is why a client takes no notice at all for now.
+type away struct{ error }
+
+func (a away) Unwrap() error { return a.error }
 
 // post sends a logout token (§2.5). The client answers 200; 400 and its like
 // say that it will never take it (§2.8).
@@ -229,7 +235,7 @@ func (s *Sender) post(ctx context.Context, client store.Client, l store.Logout) 
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	response, err := s.client.Do(request)
 	if err != nil {
-		return fmt.Errorf("posting the logout token: %w", err)
+		return away{fmt.Errorf("posting the logout token: %w", err)}
 	}
 	response.Body.Close()
 	switch status := response.StatusCode; {
@@ -237,7 +243,9 @@ func (s *Sender) post(ctx context.Context, client store.Client, l store.Logout) 
 		return nil
 	case status >= 400 && status < 500 && status != http.StatusRequestTimeout && status != http.StatusTooManyRequests:
 		return refused{status}
-	default:
+	case status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable:
+		return away{fmt.Errorf("the client answered %d", status)}
+	default: // it may be this notice alone
 		return fmt.Errorf("the client answered %d", status)
 	}
 }

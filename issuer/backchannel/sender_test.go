@@ -285,6 +285,50 @@ func TestDeadClientsHoldNobodyUp(t *testing.T) {
 	if next, err := s.store.NextLogout(t.Context()); err != nil || !next.Equal(now.Add(firstWait)) {
 		t.Errorf("the next is due at %s, %v", next, err)
 	}
+	now = now.Add(firstWait)
+	due, err = s.store.DueLogouts(t.Context(), batch)
+	s.ok(err)
+	attempts := 0
+	for _, l := range due {
+		attempts += l.Attempts
+	}
+	if failed := counted(t, sender.attempts.WithLabelValues("failed")); len(due) != batch-1 || float64(attempts) != failed {
+		t.Errorf("of %d notices %d attempts are noted, %v were made", len(due), attempts, failed)
+	}
+}
+
+// A notice that a client cannot take keeps its others back only where the answer
+// says that the client as a whole is away.
+func TestOneFaultyNoticeHoldsNoOtherUp(t *testing.T) {
+	for status, away := range map[int]bool{500: false, 502: false, 408: false, 302: false, 503: true, 429: true} {
+		s := newSite(t, time.Now)
+		s.answer(status)
+		client := store.Client{ID: "app", Type: store.Public, BackchannelLogoutURI: s.server.URL + "/logout"}
+		s.ok(s.store.CreateClient(t.Context(), client))
+		r := &round{sender: s.sender(), down: map[string]bool{}}
+		first, second := s.endSessionAt(client), s.endSessionAt(client)
+		due, err := s.store.DueLogouts(t.Context(), batch)
+		s.ok(err)
+		if len(due) != 2 || first.ID == second.ID {
+			t.Fatalf("%d notices", len(due))
+		}
+		s.ok(r.handle(t.Context(), due[0]))
+		s.answer(http.StatusOK)
+		s.ok(r.handle(t.Context(), due[1]))
+		if got := len(s.tokens()); (got == 1) != away {
+			t.Errorf("after a %d the client was told %d times", status, got)
+		}
+	}
+}
+
+// Notices that are put off come ever more slowly, though nobody tried them: a
+// client that stays away costs no more for having many.
+func TestPutOff(t *testing.T) {
+	for age, want := range map[time.Duration]time.Duration{0: firstWait, time.Minute: time.Minute, 5 * time.Hour: longestWait} {
+		if got := putOff(age); got != want {
+			t.Errorf("after %s: %s, want %s", age, got, want)
+		}
+	}
 }
 
 // counted is a counter's value.

@@ -177,6 +177,8 @@ type Logouts interface {
 	NextLogout(ctx context.Context) (time.Time, error)
 	// RetryLogout counts an attempt in vain and puts the next one off.
 	RetryLogout(ctx context.Context, l Logout, at time.Time) error
+	// PostponeLogout puts off one that was not attempted.
+	PostponeLogout(ctx context.Context, l Logout, at time.Time) error
 	// EndLogout takes it out.
 	EndLogout(ctx context.Context, l Logout) error
 }

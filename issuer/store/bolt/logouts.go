@@ -92,6 +92,15 @@ func (db *DB) NextLogout(ctx context.Context) (at time.Time, err error) {
 
 // RetryLogout implements store.Logouts.
 func (db *DB) RetryLogout(ctx context.Context, l store.Logout, at time.Time) error {
+	return db.moveLogout(ctx, l, l.Attempts+1, at)
+}
+
+// PostponeLogout implements store.Logouts.
+func (db *DB) PostponeLogout(ctx context.Context, l store.Logout, at time.Time) error {
+	return db.moveLogout(ctx, l, l.Attempts, at)
+}
+
+func (db *DB) moveLogout(ctx context.Context, l store.Logout, attempts int, at time.Time) error {
 	return about("logout", l.ID, db.write(ctx, func(t *txn) error {
 		if !t.has(logouts, logoutKey(l)) {
 			return nil
@@ -100,7 +109,7 @@ func (db *DB) RetryLogout(ctx context.Context, l store.Logout, at time.Time) err
 			return err
 		}
 		next := l
-		next.Attempts, next.DueAt = l.Attempts+1, at.UTC()
+		next.Attempts, next.DueAt = attempts, at.UTC()
 		return putRow(t, logouts, logoutKey(next), next)
 	}))
 }

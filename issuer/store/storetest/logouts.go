@@ -127,7 +127,18 @@ func testLogoutRetries(t *testing.T, e *env) {
 	if len(due) != 1 || due[0].ID != first.ID || due[0].Attempts != 1 || !due[0].EndedAt.Equal(first.EndedAt) {
 		t.Fatalf("after a minute: %+v", due)
 	}
+	later = later.Add(time.Hour)
+	e.ok(e.PostponeLogout(e.ctx, due[0], later))
+	e.ok(e.PostponeLogout(e.ctx, due[0], later.Add(time.Hour))) // a second worker's; changes nothing
+	if at := must[time.Time](t)(e.NextLogout(e.ctx)); !at.Equal(later) || len(e.due()) != 0 {
+		t.Errorf("put off to %v, not %v", at, later)
+	}
+	e.clock.advance(time.Hour)
+	if due = e.due(); len(due) != 1 || due[0].Attempts != 1 {
+		t.Fatalf("put off, which is no attempt: %+v", due)
+	}
 	e.ok(e.EndLogout(e.ctx, due[0]))
+	e.ok(e.PostponeLogout(e.ctx, due[0], later)) // it is out
 	if at := must[time.Time](t)(e.NextLogout(e.ctx)); !at.IsZero() || len(e.due()) != 0 {
 		t.Errorf("it is not out: %v", at)
 	}
