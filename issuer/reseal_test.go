@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -117,6 +118,24 @@ func TestOtherKeyIsRefusedWithoutSigningKeys(t *testing.T) {
 	right, _ = sealedIssuer(t, dir, "right.kek")
 	if err := right.opens(t.Context()); err != nil {
 		t.Errorf("with the right key, afterwards: %v", err)
+	}
+}
+
+// A key-encryption key that is missing is not made anew beside its database.
+func TestMissingKeyIsNotMadeAnew(t *testing.T) {
+	dir := t.TempDir()
+	i, _ := sealedIssuer(t, dir, "issuer.kek")
+	if err := i.opens(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(dir, "issuer.kek")); err != nil {
+		t.Fatal(err)
+	}
+	if err := i.opens(t.Context()); err == nil || !strings.Contains(err.Error(), "restore it from a backup") {
+		t.Errorf("without its key: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "issuer.kek")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("its file: %v", err)
 	}
 }
 

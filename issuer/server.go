@@ -99,25 +99,28 @@ func (i *Issuer) openKEK() (*keys.KEK, error) {
 	if i.deps.KEK != nil {
 		return i.deps.KEK, nil
 	}
-	return openKEK(string(i.config.KeyEncryptionKey), string(i.config.Database))
-}
-
-// openKEK makes the key-encryption key only together with the database: a new
-// one cannot open what is already sealed.
-func openKEK(path, database string) (*keys.KEK, error) {
-	if _, err := os.Stat(database); err == nil {
-		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("opening issuer.key_encryption_key: %q is missing, yet the database %q is sealed with it: restore it from a backup, give it in %s, or move the database away to begin anew", path, database, keys.KEKVariable)
-		}
-	}
-	if _, err := keys.EnsureKEK(path); err != nil {
+	if err := i.config.MakeKEK(); err != nil {
 		return nil, fmt.Errorf("opening issuer.key_encryption_key: %w", err)
+	}
+	path := string(i.config.KeyEncryptionKey)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("opening issuer.key_encryption_key: %q is missing, yet the database %q is sealed with it: restore it from a backup, give it in %s, or move the database away to begin anew", path, i.config.Database, keys.KEKVariable)
 	}
 	kek, err := keys.LoadKEK(path)
 	if err != nil {
 		return nil, fmt.Errorf("opening issuer.key_encryption_key: %w", err)
 	}
 	return kek, nil
+}
+
+// MakeKEK makes the file of the key-encryption key where it is missing, yet only
+// together with the database: a new key cannot open what is already sealed.
+func (c Config) MakeKEK() error {
+	if _, err := os.Stat(string(c.Database)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	_, err := keys.EnsureKEK(string(c.KeyEncryptionKey))
+	return err
 }
 
 func boltOptions(c Config, kek *keys.KEK, now func() time.Time) bolt.Options {

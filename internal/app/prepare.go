@@ -17,7 +17,6 @@ import (
 	"gatehouse.dev/gatehouse/internal/conf"
 	"gatehouse.dev/gatehouse/internal/serve"
 	"gatehouse.dev/gatehouse/internal/whole"
-	"gatehouse.dev/gatehouse/issuer/keys"
 )
 
 // Part is a part of Gatehouse, by the name of its section and command.
@@ -62,7 +61,7 @@ func (c *Config) Prepare(parts []Part, now func() time.Time) error {
 		return err
 	}
 	if slices.Contains(parts, Issuer) && c.Issuer != nil && kek == nil {
-		if _, err := keys.EnsureKEK(string(c.Issuer.KeyEncryptionKey)); err != nil {
+		if err := c.Issuer.MakeKEK(); err != nil {
 			return err
 		}
 	}

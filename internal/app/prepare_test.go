@@ -3,6 +3,7 @@ package app
 import (
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -34,6 +35,21 @@ func contents(t *testing.T, dir string) map[string][]byte {
 		t.Fatal(err)
 	}
 	return all
+}
+
+// A new key-encryption key opens nothing of a database that is there: made anew,
+// it would only hide that the right one is missing.
+func TestPrepareMakesNoKeyBesideADatabase(t *testing.T) {
+	c := prepared(t, small)
+	if err := errors.Join(os.WriteFile(string(c.Issuer.Database), nil, 0o600), os.Remove(string(c.Issuer.KeyEncryptionKey))); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Prepare(c.All(), time.Now); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(string(c.Issuer.KeyEncryptionKey)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the key's file: %v", err)
+	}
 }
 
 func TestPrepareMakesPrivateFilesOnce(t *testing.T) {
