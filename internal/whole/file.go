@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // WriteFile puts a file in place in one step, on the disk before it has its
@@ -23,6 +24,20 @@ func WriteFile(path string, content []byte, mode os.FileMode) error {
 	}
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	return nil
+}
+
+// SyncFolder brings the names in a folder to the disk: a power cut after it undoes
+// no link, rename or removal. Some network file systems have no such thing.
+func SyncFolder(path string) error {
+	folder, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer folder.Close()
+	if err := folder.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) {
+		return err
 	}
 	return nil
 }

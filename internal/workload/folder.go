@@ -89,10 +89,4 @@ func (f folder) write(name string, content []byte) error {
 	return nil
 }
 
-func (f folder) sync() error {
-	dir, err := os.Open(string(f))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
-}
+func (f folder) sync() error { return whole.SyncFolder(string(f)) }

@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"gatehouse.dev/gatehouse/internal/whole"
 )
 
 const kekSize = 32
@@ -20,12 +22,14 @@ const kekSize = 32
 // cannot sign.
 type KEK struct{ secret []byte }
 
-// EnsureKEK makes the key-encryption key's file, 0600, where there is none.
+// EnsureKEK makes the key-encryption key's file, 0600, where there is none. It
+// returns once no power cut can take the file away again, also where it was made by
+// a try that did not come that far: what is sealed with it would be lost.
 func EnsureKEK(path string) (created bool, err error) {
-	if _, err := os.Lstat(path); err == nil {
-		return false, nil
-	}
 	folder := filepath.Dir(path)
+	if _, err := os.Lstat(path); err == nil {
+		return false, keepName(folder, path)
+	}
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return false, fmt.Errorf("making the folder of the key-encryption key: %w", err)
 	}
@@ -43,11 +47,20 @@ func EnsureKEK(path string) (created bool, err error) {
 	// A link, not a rename: it never replaces a key that somebody else made
 	// meanwhile, and is there whole or not at all.
 	if err := os.Link(draft.Name(), path); errors.Is(err, fs.ErrExist) {
-		return false, nil
+		return false, keepName(folder, path)
 	} else if err != nil {
 		return false, fmt.Errorf("making key-encryption key %q: %w", path, err)
 	}
-	return true, nil
+	return true, keepName(folder, path)
+}
+
+// keepName brings a key's name to the disk. A folder that may not be read is not
+// one that a key was made in: it came from elsewhere.
+func keepName(folder, path string) error {
+	if err := whole.SyncFolder(folder); err != nil && !errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("keeping key-encryption key %q: %w", path, err)
+	}
+	return nil
 }
 
 // LoadKEK reads the key-encryption key's file.

@@ -7,10 +7,12 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"go.etcd.io/bbolt"
 	bbolterrors "go.etcd.io/bbolt/errors"
 
+	"gatehouse.dev/gatehouse/internal/whole"
 	"gatehouse.dev/gatehouse/issuer/store"
 )
 
@@ -90,7 +92,7 @@ func Compact(path string) (before, after int64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	return was.Size(), is.Size(), os.Rename(fresh, path)
+	return was.Size(), is.Size(), rename(fresh, path)
 }
 
 // Restore puts a backup in the place of a database, which is kept beside it as
@@ -103,7 +105,7 @@ func Restore(ctx context.Context, backup, path string, o Options) error {
 		return err
 	}
 	kept := path + ".replaced"
-	if _, err := os.Lstat(kept); err == nil {
+	if _, err := os.Lstat(kept); err == nil && !sameFile(path, kept) {
 		return fmt.Errorf("%s: %w, from an earlier restore: put it elsewhere, or remove it", kept, fs.ErrExist)
 	}
 	replaced, err := recordsOf(path)
@@ -125,17 +127,30 @@ func Restore(ctx context.Context, backup, path string, o Options) error {
 	if err := keepReplaced(path, kept); err != nil {
 		return fmt.Errorf("keeping the present database: %w", err)
 	}
-	return os.Rename(fresh, path)
+	return rename(fresh, path)
+}
+
+// rename puts a file in the place of another, and is not done before a power cut
+// cannot undo it.
+func rename(from, to string) error {
+	return errors.Join(os.Rename(from, to), whole.SyncFolder(filepath.Dir(to)))
 }
 
 // keepReplaced gives a database a second name. It keeps its own until the
 // restored one takes that: were there a moment without, an issuer that starts in
-// it would begin with an empty database.
+// it would begin with an empty database. A try that was interrupted in between left
+// it with both.
 func keepReplaced(path, kept string) error {
-	if err := os.Link(path, kept); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Link(path, kept); err != nil && !errors.Is(err, fs.ErrNotExist) && !sameFile(path, kept) {
 		return err
 	}
-	return nil
+	return whole.SyncFolder(filepath.Dir(kept))
+}
+
+func sameFile(path, other string) bool {
+	a, err := os.Stat(path)
+	b, failed := os.Stat(other)
+	return err == nil && failed == nil && os.SameFile(a, b)
 }
 
 func copyFile(from, to string) error {

@@ -111,6 +111,28 @@ func TestRestoreEndsEverything(t *testing.T) {
 	}
 }
 
+// A restore that was killed between giving the present database its second name
+// and taking its first goes on where it stopped.
+func TestRestoreGoesOnAfterAKill(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "issuer.db")
+	db := openAt(t, path, Options{})
+	backup := backupOf(t, db)
+	if err := errors.Join(db.CreateUser(t.Context(), store.User{ID: "usr_1", Login: "late"}), db.Close(), keepReplaced(path, path+".replaced")); err != nil {
+		t.Fatal(err)
+	}
+	if err := Restore(t.Context(), backup, path, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]error{path: store.ErrNotFound, path + ".replaced": nil} {
+		if _, err := openAt(t, name, Options{}).UserByLogin(t.Context(), "late"); !errors.Is(err, want) {
+			t.Errorf("who came after the backup, in %s: %v", filepath.Base(name), err)
+		}
+	}
+	if err := Restore(t.Context(), backup, path, Options{}); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("once it was done: %v", err)
+	}
+}
+
 func TestCompactShrinksAndKeeps(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "issuer.db")
 	db := openAt(t, path, Options{})
