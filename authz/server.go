@@ -80,7 +80,7 @@ type Server struct {
 	idPrefix string
 	ids      atomic.Uint64
 	draining atomic.Bool
-	stopping chan struct{} // closed when it is draining
+	stopping chan struct{} // closed when what is still watched ends
 	grace    time.Duration
 }
 
@@ -91,6 +91,9 @@ const (
 	startGrace = 2 * time.Second
 	// startPoll is how often it looks whether it is.
 	startPoll = 10 * time.Millisecond
+	// watchDrain is how long what is watched may go on once this authorizer is
+	// draining: nearly all of that time, so that most of it ends by itself.
+	watchDrain = serve.Drain - 2*time.Second
 )
 
 // New reads the rule keys, the policies and the certificates that a valid
@@ -193,6 +196,7 @@ func (s *Server) serve(ctx context.Context, listener, telemetry net.Listener) er
 	s.issuers.run(background, support)
 
 	front, ctx := errgroup.WithContext(ctx)
+	defer s.endWatches(ctx)()
 	front.Go(func() error {
 		s.awaitReady(ctx)
 		return serve.GRPC(ctx, listener, s.grpcServer())
@@ -202,7 +206,6 @@ func (s *Server) serve(ctx context.Context, listener, telemetry net.Listener) er
 		select {
 		case <-ctx.Done():
 			s.draining.Store(true)
-			close(s.stopping)
 			return nil
 		case <-background.Done():
 			return errors.New("a part that decisions rest on has ended")
@@ -211,6 +214,20 @@ func (s *Server) serve(ctx context.Context, listener, telemetry net.Listener) er
 	err := front.Wait()
 	stop()
 	return errors.Join(support.Wait(), err)
+}
+
+// endWatches ends what is watched a while after ctx. The function that it returns
+// is for when nothing is any more.
+func (s *Server) endWatches(ctx context.Context) (over func()) {
+	late := make(chan func() bool, 1)
+	stop := context.AfterFunc(ctx, func() {
+		late <- time.AfterFunc(watchDrain, func() { close(s.stopping) }).Stop
+	})
+	return func() {
+		if !stop() {
+			(<-late)()
+		}
+	}
 }
 
 // awaitReady waits until nothing is missing, for no longer than the grace:
@@ -250,7 +267,7 @@ func (s *Server) DropAssertionKeys() { s.signing.drop() }
 func (s *Server) grpcServer() *grpc.Server {
 	server := grpc.NewServer(s.serverOptions()...)
 	authv3.RegisterAuthorizationServer(server, s)
-	extprocv3.RegisterExternalProcessorServer(server, &watcher{denied: s.signing.denied, logger: s.logger, stopping: s.stopping})
+	extprocv3.RegisterExternalProcessorServer(server, newWatcher(s))
 	registerHealth(server, s.Missing)
 	return server
 }

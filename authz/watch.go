@@ -1,8 +1,12 @@
 package authz
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"sync"
+	"time"
 
 	extprocv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"google.golang.org/grpc"
@@ -11,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"gatehouse.dev/gatehouse/envoy"
+	"gatehouse.dev/gatehouse/internal/serve"
 )
 
 // watcher ends what is under way when a workload that has a part in it is
@@ -22,14 +27,41 @@ type watcher struct {
 	denied   *denyList
 	logger   *slog.Logger
 	stopping <-chan struct{}
+	local    string // whom callers on a Unix socket are
+
+	mu      sync.Mutex
+	watched map[string]int // streams, by caller
 }
 
-// errRevoked ends a stream of a revoked workload.
-var errRevoked = status.Error(codes.PermissionDenied, "a workload of this stream was revoked")
+const (
+	// maxWatched bounds the streams of a caller; edges are one caller together,
+	// each with up to 16384.
+	maxWatched = 64 << 10
+	// firstWait is how long a stream may say nothing of its request.
+	firstWait = 5 * time.Second
+)
+
+var (
+	// errRevoked ends a stream of a revoked workload.
+	errRevoked = status.Error(codes.PermissionDenied, "a workload of this stream was revoked")
+	errEnding  = status.Error(codes.Unavailable, "this authorizer ends")
+)
+
+func newWatcher(s *Server) *watcher {
+	return &watcher{denied: s.signing.denied, logger: s.logger, stopping: s.stopping, local: s.config.LocalIdentity, watched: map[string]int{}}
+}
 
 // Process implements extprocv3.ExternalProcessorServer.
 func (w *watcher) Process(stream extprocv3.ExternalProcessor_ProcessServer) error {
-	first, err := stream.Recv()
+	caller, err := serve.Caller(stream.Context(), w.local)
+	if err != nil {
+		return status.Error(codes.PermissionDenied, "the caller is nobody")
+	}
+	if !w.begin(caller) {
+		return status.Errorf(codes.ResourceExhausted, "%d streams of this caller are watched, and no more may be", maxWatched)
+	}
+	defer w.end(caller)
+	first, err := w.first(stream)
 	if err != nil {
 		return err // the request was over before
 	}
@@ -37,6 +69,51 @@ func (w *watcher) Process(stream extprocv3.ExternalProcessor_ProcessServer) erro
 	if err != nil {
 		return err
 	}
+	return w.watch(stream, first, append(parties, caller))
+}
+
+// begin counts a stream of a caller, unless there are too many.
+func (w *watcher) begin(caller string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.watched[caller] >= maxWatched {
+		return false
+	}
+	w.watched[caller]++
+	return true
+}
+
+func (w *watcher) end(caller string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.watched[caller]--; w.watched[caller] == 0 {
+		delete(w.watched, caller)
+	}
+}
+
+// first is a stream's first message, for which it has a while.
+func (w *watcher) first(stream extprocv3.ExternalProcessor_ProcessServer) (*extprocv3.ProcessingRequest, error) {
+	got := make(chan error, 1)
+	var first *extprocv3.ProcessingRequest
+	go func() { // until the stream ends, which it does when its handler returns
+		var err error
+		first, err = stream.Recv()
+		got <- err
+	}()
+	late := time.NewTimer(firstWait)
+	defer late.Stop()
+	select {
+	case err := <-got:
+		return first, err
+	case <-late.C:
+		return nil, status.Errorf(codes.DeadlineExceeded, "a stream says nothing of its request for %v", firstWait)
+	case <-w.stopping:
+		return nil, errEnding
+	}
+}
+
+// watch lets a stream go on until one of its parties is revoked.
+func (w *watcher) watch(stream extprocv3.ExternalProcessor_ProcessServer, first *extprocv3.ProcessingRequest, parties []string) error {
 	over := make(chan error, 1)
 	started := false
 	for {
@@ -61,7 +138,7 @@ func (w *watcher) Process(stream extprocv3.ExternalProcessor_ProcessServer) erro
 		case err := <-over:
 			return err
 		case <-w.stopping:
-			return status.Error(codes.Unavailable, "this authorizer ends")
+			return errEnding
 		case <-now.next:
 		}
 	}
@@ -71,11 +148,14 @@ func (w *watcher) Process(stream extprocv3.ExternalProcessor_ProcessServer) erro
 func answerAll(stream extprocv3.ExternalProcessor_ProcessServer) error {
 	for {
 		message, err := stream.Recv()
-		if err != nil {
+		if errors.Is(err, io.EOF) {
 			return nil // Envoy has done with it
 		}
+		if err != nil {
+			return err // Envoy would take nil for leave to go on unwatched
+		}
 		if err := stream.Send(goOn(message)); err != nil {
-			return nil
+			return err
 		}
 	}
 }

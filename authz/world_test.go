@@ -49,6 +49,7 @@ type world struct {
 	conn     *grpc.ClientConn
 	client   authv3.AuthorizationClient
 	readyz   string
+	cancel   func() // begins to stop it
 	stop     func()
 }
 
@@ -102,6 +103,7 @@ func (w *world) start() {
 	}
 	w.readyz = "http://" + telemetry.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
+	w.cancel = cancel
 	done := make(chan error, 1)
 	go func() { done <- w.server.serve(ctx, listener, telemetry) }()
 	w.stop = sync.OnceFunc(func() {

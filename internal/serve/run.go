@@ -11,8 +11,8 @@ import (
 	"google.golang.org/grpc"
 )
 
-// drain is how long running requests may take once the context has ended.
-const drain = 10 * time.Second
+// Drain is how long running requests may take once the context has ended.
+const Drain = 10 * time.Second
 
 // GRPC serves until ctx ends, then lets running calls finish for a while; it
 // returns once nothing of it runs any more. Long-lived streams must end with
@@ -25,7 +25,7 @@ func GRPC(ctx context.Context, listener net.Listener, server *grpc.Server) error
 		return fmt.Errorf("serving gRPC on %s: %w", listener.Addr(), err)
 	case <-ctx.Done():
 	}
-	hard := time.AfterFunc(drain, server.Stop)
+	hard := time.AfterFunc(Drain, server.Stop)
 	defer hard.Stop()
 	server.GracefulStop()
 	<-done
@@ -50,7 +50,7 @@ func HTTP(ctx context.Context, listener net.Listener, handler http.Handler) erro
 		return fmt.Errorf("serving HTTP on %s: %w", listener.Addr(), err)
 	case <-ctx.Done():
 	}
-	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), Drain)
 	defer cancel()
 	if err := server.Shutdown(late); err != nil {
 		server.Close()
