@@ -34,8 +34,8 @@ type watcher struct {
 }
 
 const (
-	// maxWatched bounds the streams of a caller; edges are one caller together,
-	// each with up to 16384.
+	// maxWatched bounds the streams of a caller: edges are one caller together,
+	// and each has up to 16384.
 	maxWatched = 64 << 10
 	// firstWait is how long a stream may say nothing of its request.
 	firstWait = 5 * time.Second

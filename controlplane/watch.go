@@ -26,6 +26,9 @@ const (
 	// a call that is held open for each short one would cost as much as its Check.
 	// With the time that it may take to arrive, it is over 90 s after it began.
 	unwatched = 30 * time.Second
+	// maxWatched bounds the streams that an Envoy has watched; an authorizer takes
+	// those of four Envoys with one identity.
+	maxWatched = 4 * maxPerService
 )
 
 // watching is the filter; routes that may take long turn it on. It shows
@@ -80,9 +83,12 @@ func watched(route *routev3.Route, longest time.Duration, target string) {
 	})
 }
 
-// watchers is the cluster of authorizers that watch.
+// watchers is the cluster of authorizers that watch. All of an Envoy's streams
+// share it, so it takes as many as go to several services. That is the same for
+// every configuration: a change of this cluster would break all of them off.
 func (in *Inputs) watchers(group string) *clusterv3.Cluster {
 	cluster := in.authorizers(group)
 	cluster.Name, cluster.LoadAssignment.ClusterName = watchCluster, watchCluster
+	cluster.CircuitBreakers.Thresholds[0].MaxRequests = number(maxWatched)
 	return cluster
 }
