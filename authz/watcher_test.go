@@ -139,8 +139,7 @@ func TestWatchesOutliveTheDrainsBeginning(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			over := s.endWatches(ctx)
 			cancel()
-			time.Sleep(watchDrain - 1)
-			synctest.Wait()
+			pass(watchDrain - time.Second)
 			select {
 			case <-s.stopping:
 				t.Error("they end early")
@@ -149,8 +148,7 @@ func TestWatchesOutliveTheDrainsBeginning(t *testing.T) {
 			if drained {
 				over()
 			}
-			time.Sleep(time.Hour)
-			synctest.Wait()
+			pass(time.Hour)
 			select {
 			case <-s.stopping:
 				if drained {
