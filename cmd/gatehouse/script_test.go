@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -88,9 +89,16 @@ func ready(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Fatalf("%s is not ready: %s", args[0], last)
 }
 
+// mode waits for files to be there, as a socket is a moment after its server says
+// that it is ready, and wants them to have a mode.
 func mode(ts *testscript.TestScript, _ bool, args []string) {
+	deadline := time.Now().Add(20 * time.Second)
 	for _, name := range args[1:] {
 		info, err := os.Stat(ts.MkAbs(name))
+		for errors.Is(err, fs.ErrNotExist) && time.Now().Before(deadline) {
+			<-time.After(20 * time.Millisecond)
+			info, err = os.Stat(ts.MkAbs(name))
+		}
 		ts.Check(err)
 		if got := fmt.Sprintf("%o", info.Mode().Perm()); got != args[0] {
 			ts.Fatalf("%s has mode %s, want %s", name, got, args[0])
