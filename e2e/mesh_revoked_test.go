@@ -144,7 +144,9 @@ func (m *mesh) endless(t *testing.T, client *http.Client, url, header, value str
 		t.Fatal(err)
 	}
 	request.Header.Set(header, value)
-	response, err := client.Do(request)
+	patient := *client
+	patient.Timeout = 0 // it would end the response by itself
+	response, err := patient.Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,9 +172,15 @@ func (m *mesh) endless(t *testing.T, client *http.Client, url, header, value str
 // goesOn waits for lines that were not under way already.
 func (e endless) goesOn(t *testing.T) {
 	t.Helper()
+	late := time.After(20 * time.Second)
 	for range 3 {
-		if _, open := <-e.lines; !open {
-			t.Fatal("the stream has ended")
+		select {
+		case _, open := <-e.lines:
+			if !open {
+				t.Fatal("the stream has ended")
+			}
+		case <-late:
+			t.Fatal("the stream stands still")
 		}
 	}
 }
