@@ -231,7 +231,11 @@ func (m *mesh) replace(t *testing.T, service string) {
 // Certificates of every kind, roots and assertion keys rotate, and each part is
 // restarted, under a load that must lose nothing.
 func TestMeshUnderTraffic(t *testing.T) {
-	m := startMesh(t, harness.Options{Configure: shortLived(t)})
+	short := shortLived(t)
+	m := startMesh(t, harness.Options{Configure: func(s *harness.System, c harness.Config) {
+		short(s, c)
+		c.Route("profile")["timeout"] = "60s" // so what goes to profile is watched
+	}})
 	f := m.startTraffic(t)
 	f.awaitMore(t, 20)
 	began := time.Now()
