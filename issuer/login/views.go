@@ -214,29 +214,13 @@ func formTarget(redirectURI string) string {
 		return ""
 	case u.Scheme == "https":
 		return " https:"
+	case u.Scheme == "http" && strings.Contains(u.Hostname(), ":"):
+		return " http: https:" // CSP cannot name an IPv6 literal (CSP Level 3 §2.3.1, host-part)
 	case u.Scheme == "http":
-		return loopbackSource(u) + " https:"
+		return " http://127.0.0.1:* http://localhost:* https:" // the person's own device
 	default: // a private-use scheme
 		return " " + u.Scheme + ": https:"
 	}
-}
-
-// loopbackSource is the origin of an application on the person's own device. An
-// IPv6 literal is none that CSP can name (CSP Level 3 §2.3.1, host-part): all of
-// http has to stand for it.
-func loopbackSource(u *url.URL) string {
-	host, port := u.Hostname(), u.Port()
-	switch {
-	case strings.Contains(host, ":"):
-		return " http:"
-	case host == "" || strings.ContainsFunc(host, func(r rune) bool {
-		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '.' && r != '-'
-	}):
-		return "" // it would be another source, or another directive
-	case port != "":
-		host += ":" + port
-	}
-	return " http://" + host
 }
 
 // destination is where a redirect URI leads, for people.
