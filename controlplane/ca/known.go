@@ -55,14 +55,22 @@ func (r keysRow) living(now time.Time) (n int) {
 
 // endAt lets the keys of a place end at a time, if not sooner.
 func endAt(tx *bbolt.Tx, place string, end time.Time) error {
+	return amendKeys(tx, func(r keysRow) (changed bool) {
+		for i, k := range r.Keys {
+			if r.Place == place && k.Expires.After(end) {
+				r.Keys[i].Expires, changed = end, true
+			}
+		}
+		return changed
+	})
+}
+
+// amendKeys has each replica's keys changed in place, and writes down those
+// that were.
+func amendKeys(tx *bbolt.Tx, change func(keysRow) bool) error {
 	changed := map[string]keysRow{}
 	err := each(tx, keysBucket, func(replica []byte, r keysRow) error {
-		if r.Place == place {
-			for i, k := range r.Keys {
-				if k.Expires.After(end) {
-					r.Keys[i].Expires = end
-				}
-			}
+		if change(r) {
 			changed[string(replica)] = r
 		}
 		return nil
@@ -109,22 +117,14 @@ func (s *store) hold(ids []string) error {
 		return nil
 	}
 	return s.bolt.Update(func(tx *bbolt.Tx) error {
-		changed := map[string]keysRow{}
-		err := each(tx, keysBucket, func(replica []byte, r keysRow) error {
+		return amendKeys(tx, func(r keysRow) (changed bool) {
 			for i, k := range r.Keys {
 				if !k.Held && slices.Contains(ids, k.ID) {
-					r.Keys[i].Held = true
-					changed[string(replica)] = r
+					r.Keys[i].Held, changed = true, true
 				}
 			}
-			return nil
+			return changed
 		})
-		for replica, r := range changed {
-			if err == nil {
-				err = put(tx, keysBucket, []byte(replica), r)
-			}
-		}
-		return err
 	})
 }
 
